@@ -1,0 +1,151 @@
+"""Process-wide settings: read once from the environment, changed by `config`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .errors import EinsumError
+
+JIT_MODES = ("always", "tiered", "never")
+
+
+class Settings:
+    """The settings in force (one instance, `settings`); change them with `config`.
+
+    Attributes
+    ----------
+    jit : {'tiered', 'always', 'never'}
+        Which kernels answer: ``'tiered'`` starts with the ahead-of-time nest and NumPy's matmul
+        and compiles once an equation's calls have earned it, ``'always'`` compiles at once,
+        ``'never'`` does not compile.
+    num_threads : int
+        Most threads that one call uses.
+    memory_limit : int or None
+        Largest intermediate that a contraction path may create, in elements; None for no limit.
+    """
+
+    __slots__ = ("jit", "memory_limit", "num_threads")
+
+    def __init__(self, jit: str, num_threads: int, memory_limit: int | None) -> None:
+        self.jit = jit
+        self.num_threads = num_threads
+        self.memory_limit = memory_limit
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{k}={v!r}' for k, v in self.as_dict().items())})"
+
+
+def available_cpus() -> int:
+    """CPUs that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name == "jit":
+        if value not in JIT_MODES:
+            raise EinsumError(
+                f"jit must be one of {', '.join(map(repr, JIT_MODES))}, not {value!r}"
+            )
+        return value
+    if name == "memory_limit" and value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    value = value.__index__()
+    if value < 1:
+        raise EinsumError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def _from_environment() -> Settings:
+    jit = os.environ.get("FASTEIN_JIT", "tiered").strip().lower()
+    threads = os.environ.get("FASTEIN_NUM_THREADS", "").strip()
+    return Settings(
+        jit=jit if jit in JIT_MODES else "tiered",
+        num_threads=int(threads) if threads.isdecimal() and int(threads) > 0 else available_cpus(),
+        memory_limit=None,
+    )
+
+
+settings = _from_environment()
+_listeners: list[Callable[[], None]] = []
+
+
+def on_change(listener: Callable[[], None]) -> None:
+    """Have `listener` called after every change (the plan cache forgets its plans)."""
+    _listeners.append(listener)
+
+
+def _apply(values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(settings, name, value)
+    for listener in _listeners:
+        listener()
+
+
+class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
+    """Change fastein's settings, for good or for the length of a ``with`` block.
+
+    Parameters
+    ----------
+    jit : {'tiered', 'always', 'never'}, optional
+        When loop nests are compiled. ``'tiered'`` (the default) answers small and early calls
+        without a compiler and compiles a kernel once the calls have earned it; ``'always'``
+        compiles every loop nest at its first call; ``'never'`` never compiles.
+        ``FASTEIN_JIT`` in the environment sets the initial value.
+    num_threads : int, optional
+        Most threads that one call uses (``FASTEIN_NUM_THREADS``; by default the CPUs that the
+        process may use).
+    memory_limit : int or None, optional
+        Largest intermediate, in elements, that a contraction path may create.
+
+    Raises
+    ------
+    EinsumError
+        If a value is out of range.
+    TypeError
+        If a setting is unknown or of the wrong type.
+
+    Notes
+    -----
+    Settings belong to the process, not to a thread. Called without arguments, the object shows
+    the settings in force as attributes.
+
+    Examples
+    --------
+    >>> import fastein
+    >>> with fastein.config(jit='never'):
+    ...     fastein.config().jit
+    'never'
+    """
+
+    def __init__(self, **changes: Any) -> None:
+        for name in changes:
+            if name not in Settings.__slots__:
+                known = ", ".join(sorted(Settings.__slots__))
+                raise TypeError(f"no setting is called {name!r}; the settings are {known}")
+        checked = {name: _checked(name, value) for name, value in changes.items()}
+        self._before = {name: getattr(settings, name) for name in checked}
+        if checked:
+            _apply(checked)
+
+    def __enter__(self) -> Settings:
+        return settings
+
+    def __exit__(self, *exc_info: object) -> None:
+        _apply(self._before)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Settings.__slots__:
+            return getattr(settings, name)
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        return f"config({', '.join(f'{k}={v!r}' for k, v in settings.as_dict().items())})"

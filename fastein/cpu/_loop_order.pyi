@@ -1,0 +1,4 @@
+from .._nest import LoopNest
+from .machine import Machine
+
+def loop_order(nest: LoopNest, machine: Machine) -> tuple[tuple[int, ...], float]: ...

@@ -1,0 +1,56 @@
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from .._nest import LoopNest
+from ..plan import Layout, Plan
+from .compiler import Kernel
+from .tiers import Tier
+
+RELEASE_ITERATIONS: int
+
+class Placed: ...
+class Step: ...
+
+class ClearStep(Step):
+    def __init__(self, target: int, layout: Placed) -> None: ...
+
+class ConvertStep(Step):
+    def __init__(self, source: int, target: int, read: Placed, written: Placed) -> None: ...
+
+class MatmulStep(Step):
+    def __init__(
+        self,
+        slots: tuple[int, ...],
+        a: Placed,
+        b: Placed,
+        c: Placed,
+        multiply: Callable[[Any, Any, Any], None],
+    ) -> None: ...
+
+class NestStep(Step):
+    def __init__(
+        self, nest: LoopNest, slots: tuple[int, ...], parallel: bool, tier: Tier | None
+    ) -> None: ...
+    @property
+    def nest(self) -> LoopNest: ...
+    @property
+    def tier(self) -> Tier | None: ...
+    @property
+    def kernel(self) -> Kernel | None: ...
+    def use(self, kernel: Kernel) -> None: ...
+
+class Executable:
+    def __init__(
+        self,
+        plan: Plan,
+        kind: Literal["view", "loops", "python"],
+        steps: Sequence[Step] | Callable[[tuple[Any, ...], Any], Any],
+        quiet: bool = False,
+    ) -> None: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def steps(self) -> tuple[Any, ...]: ...
+    def __call__(self, *operands: Any, out: Any = None) -> Any: ...
+
+def place(layout: Layout) -> Placed: ...

@@ -1,0 +1,64 @@
+"""Products of matrices through NumPy's matmul, for nests that have that shape."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..plan import Layout
+from .schedule import MatrixAxes, Schedule, as_matrices
+
+Array = np.ndarray[Any, Any]
+
+
+def matrix_layouts(schedule: Schedule) -> tuple[Layout, Layout, Layout]:
+    """Both operands and the result, their axes grouped: batch, rows | sums, sums | columns."""
+    nest, m = schedule.nest, _axes(schedule)
+    groups = (m.batch + m.rows + m.sums, m.batch + m.sums + m.columns, m.batch + m.rows + m.columns)
+    a, b, c = (
+        Layout(
+            tuple([nest.sizes[axis] for axis in axes]),
+            tuple([row[axis] for axis in axes]),
+            nest.dtype,
+        )
+        for axes, row in zip(groups, nest.strides, strict=True)
+    )
+    return a, b, c
+
+
+class Multiply:
+    """``c[...] = a @ b`` on operands laid out as `matrix_layouts` says."""
+
+    __slots__ = ("a_shape", "b_shape", "c_shape", "direct")
+
+    def __init__(self, schedule: Schedule) -> None:
+        nest, m = schedule.nest, _axes(schedule)
+        sizes = nest.sizes
+        batch = tuple(sizes[axis] for axis in m.batch)
+        rows, columns, sums = (prod(sizes[x] for x in axes) for axes in (m.rows, m.columns, m.sums))
+        self.a_shape = (*batch, rows, sums)
+        self.b_shape = (*batch, sums, columns)
+        self.c_shape = (*batch, rows, columns)
+        # whether the result's memory is (a stack of) matrices that BLAS can write
+        self.direct = as_matrices(nest.strides[2], sizes, (m.rows, m.columns), nest.itemsize)
+
+    def __call__(self, a: Array, b: Array, c: Array) -> None:
+        a = _for_blas(a.reshape(self.a_shape))
+        b = _for_blas(b.reshape(self.b_shape))
+        if self.direct:
+            np.matmul(a, b, out=c.reshape(self.c_shape))
+        else:
+            c[...] = np.matmul(a, b).reshape(c.shape)
+
+
+def _axes(schedule: Schedule) -> MatrixAxes:
+    assert schedule.matrix is not None
+    return schedule.matrix
+
+
+def _for_blas(x: Array) -> Array:
+    """The array itself if BLAS can read its matrices (one unit stride), else a copy."""
+    rows, columns = x.strides[-2:]
+    return x if x.itemsize in (rows, columns) and rows > 0 and columns > 0 else x.copy()

@@ -1,0 +1,189 @@
+"""Schedules: which family runs a loop nest, and in which order its loops stand.
+
+Families of this module:
+
+nest
+    one loop per axis, the innermost vectorised; any number of operands, any strides.
+matmul
+    NumPy's matmul on (reshaped) views of the operands, for products of matrices.
+
+The choice is the cheaper one by a small cost model over the canonical nest. Nothing here runs
+anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .._nest import LoopNest
+from ._loop_order import loop_order
+from .machine import MACHINE, Machine
+
+MATMUL_DTYPES = frozenset("fdFD")
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixAxes:
+    """The axes of a two-operand nest by role; the second operand has no rows, the first no columns.
+
+    Axes within a role stand in an order in which the operand that holds most of the data can
+    be read without a copy.
+    """
+
+    batch: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How one nest runs."""
+
+    family: str
+    nest: LoopNest
+    """The nest with its loops in the order in which they run, outermost first."""
+    seconds: float
+    """Estimated time on one core."""
+    parallel: bool
+    """Whether the outermost loop may be shared among threads."""
+    matrix: MatrixAxes | None = None
+
+    @property
+    def inner(self) -> str:
+        """What the innermost loop does: 'dot' (it is summed), 'map', or 'scalar' (no loop)."""
+        summed = self.nest.summed
+        return "scalar" if not summed else "dot" if summed[-1] else "map"
+
+    def __str__(self) -> str:
+        if self.matrix is not None:
+            m, sizes = self.matrix, self.nest.sizes
+            extent = {
+                role: [sizes[a] for a in axes]
+                for role, axes in (
+                    ("batch", m.batch),
+                    ("rows", m.rows),
+                    ("columns", m.columns),
+                    ("sums", m.sums),
+                )
+                if axes
+            }
+            return "matmul: " + ", ".join(f"{role} {sizes}" for role, sizes in extent.items())
+        loops = ", ".join(
+            f"{'sum' if summed else 'out'} {size}"
+            for size, summed in zip(self.nest.sizes, self.nest.summed, strict=True)
+        )
+        return f"nest: {self.inner} over loops [{loops}]"
+
+
+def schedule(nest: LoopNest, matmul: bool = True, machine: Machine = MACHINE) -> Schedule:
+    """The cheapest schedule of a nest.
+
+    Parameters
+    ----------
+    nest : LoopNest
+        In canonical form, loops in any order.
+    matmul : bool
+        Whether NumPy's matmul may be chosen.
+    machine : Machine
+        The rates to estimate with.
+    """
+    order, seconds = loop_order(nest, machine)
+    ordered = nest.ordered(order)
+    if (
+        matmul
+        and seconds > machine.matmul_call
+        and nest.nin == 2
+        and nest.rank >= 3
+        and nest.dtype.char in MATMUL_DTYPES
+    ):
+        matrix = matrix_axes(ordered)
+        if matrix is not None:
+            cost = matmul_seconds(ordered, matrix, machine)
+            if cost < seconds:
+                return Schedule("matmul", ordered, cost, False, matrix)
+    return Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
+
+
+def matrix_axes(nest: LoopNest) -> MatrixAxes | None:
+    """The axes by role if the nest is a product of (stacks of) matrices, else None."""
+    first, second, _ = nest.strides
+    batch, rows, columns, sums = [], [], [], []
+    for a, summed in enumerate(nest.summed):
+        if summed:
+            if not (first[a] and second[a]):
+                return None
+            sums.append(a)
+        elif first[a] and second[a]:
+            batch.append(a)
+        elif first[a]:
+            rows.append(a)
+        elif second[a]:
+            columns.append(a)
+        else:
+            return None
+    if not (rows and columns and sums):
+        return None
+    sizes = nest.sizes
+    extent = [1, 1]
+    for a in range(nest.rank):
+        for k in range(2):
+            extent[k] *= sizes[a] if nest.strides[k][a] else 1
+    larger = first if extent[0] >= extent[1] else second
+
+    def by(row: tuple[int, ...], axes: list[int]) -> tuple[int, ...]:
+        return tuple(sorted(axes, key=lambda a: -abs(row[a])))
+
+    return MatrixAxes(
+        by(nest.strides[2], batch), by(first, rows), by(second, columns), by(larger, sums)
+    )
+
+
+def matmul_seconds(nest: LoopNest, matrix: MatrixAxes, machine: Machine = MACHINE) -> float:
+    """Estimated time of NumPy's matmul, the copies it needs included."""
+    sizes, itemsize = nest.sizes, nest.itemsize
+    stack = 1
+    for a in matrix.batch:
+        stack *= sizes[a]
+    seconds = machine.matmul_call + stack * machine.matmul_each
+    seconds += 2.0 * nest.iterations * itemsize / 8 / machine.matmul_flops
+    if nest.dtype.kind == "c":
+        seconds *= 2
+    for row, inner in (
+        (nest.strides[0], (matrix.rows, matrix.sums)),
+        (nest.strides[1], (matrix.sums, matrix.columns)),
+        (nest.strides[2], (matrix.rows, matrix.columns)),
+    ):
+        if not as_matrices(row, sizes, inner, itemsize):
+            elements = 1.0
+            for a in (*matrix.batch, *inner[0], *inner[1]):
+                elements *= sizes[a]
+            seconds += elements * itemsize / machine.copy_bytes
+    return seconds
+
+
+def as_matrices(
+    row: tuple[int, ...],
+    sizes: tuple[int, ...],
+    groups: tuple[tuple[int, ...], tuple[int, ...]],
+    itemsize: int,
+) -> bool:
+    """Whether an operand's axes make matrices in place, in a layout that BLAS reads and writes.
+
+    Parameters
+    ----------
+    row : tuple of int
+        The operand's strides.
+    sizes : tuple of int
+        Sizes of the nest's axes.
+    groups : (axes, axes)
+        The axes that are to be the matrices' rows, and their columns, outermost first.
+    itemsize : int
+        Bytes per element.
+    """
+    return all(
+        row[outer] == row[inner] * sizes[inner]
+        for axes in groups
+        for outer, inner in pairwise(axes)
+    ) and any(row[axes[-1]] == itemsize for axes in groups)

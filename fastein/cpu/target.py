@@ -1,0 +1,65 @@
+"""The CPU target: from a plan to an executable one."""
+
+from __future__ import annotations
+
+from .._nest import LoopNest
+from ..config import settings
+from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
+from . import _runtime
+from .gemm import Multiply, matrix_layouts
+from .objects import ObjectRun
+from .schedule import Schedule, schedule
+from .tiers import compiled, tier_of
+
+
+class CpuTarget:
+    """This machine's cores (see `fastein.target.Target`)."""
+
+    def schedule(self, nest: LoopNest) -> Schedule:
+        """Choose family, loop order and vector axis of a nest."""
+        return schedule(nest, matmul=settings.jit != "always")
+
+    def executable(self, plan: Plan) -> _runtime.Executable:
+        """Make a plan callable."""
+        if plan.steps and isinstance(plan.steps[0], View):
+            return _runtime.Executable(plan, "view", ())
+        if plan.dtype.char == "O":
+            return _runtime.Executable(plan, "python", ObjectRun(plan))
+        layouts = [*plan.operands, *[x.layout for x in plan.buffers], plan.result]
+        steps = [_runnable(step, layouts) for step in plan.steps]
+        quiet = any(not isinstance(step, _runtime.NestStep) for step in steps)
+        return _runtime.Executable(plan, "loops", steps, quiet)
+
+
+def _runnable(
+    step: View | Clear | Convert | Contract | ThroughNumPy, layouts: list[Layout]
+) -> _runtime.Step:
+    if isinstance(step, Contract):
+        return _contraction(step)
+    if isinstance(step, Convert):
+        read = _runtime.place(step.layout)
+        return _runtime.ConvertStep(
+            step.source, step.target, read, _runtime.place(layouts[step.target])
+        )
+    assert isinstance(step, Clear)
+    return _runtime.ClearStep(step.target, _runtime.place(layouts[step.target]))
+
+
+def _contraction(step: Contract) -> _runtime.Step:
+    chosen = step.schedule
+    assert isinstance(chosen, Schedule)
+    slots = (*[slot.number for slot in step.inputs], step.output.number)
+    if chosen.family == "matmul":
+        a, b, c = map(_runtime.place, matrix_layouts(chosen))
+        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen))
+    nest = chosen.nest
+    tiered = settings.jit == "tiered" and nest.iterations >= _runtime.RELEASE_ITERATIONS
+    runnable = _runtime.NestStep(nest, slots, chosen.parallel, tier_of(nest) if tiered else None)
+    if settings.jit == "always":
+        kernel = compiled(nest)
+        if kernel is not None:
+            runnable.use(kernel)
+    return runnable
+
+
+CPU = CpuTarget()

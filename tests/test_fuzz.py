@@ -1,0 +1,147 @@
+"""Random calls, answered as NumPy answers them; and the fuzzer itself, which must see a fault."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastein
+from fastein.testing.fuzz import DIFFERENCES, EVERYTHING, REPEATING, case, compare, draw, run
+
+CHUNK = 1000
+
+
+def check(report):
+    assert not report.failures, "\n".join(map(str, report.failures[:20]))
+    assert set(report.differences) <= set(DIFFERENCES)
+
+
+@pytest.mark.parametrize("first", range(0, 6000, CHUNK))
+@pytest.mark.parametrize("jit", ["tiered", "never"])
+def test_random_calls(jit, first):
+    with fastein.config(jit=jit):
+        check(run(CHUNK, seed=1, first=first))
+
+
+@pytest.mark.parametrize("first", range(0, 150, 50))
+def test_random_calls_compiled_at_once(first):
+    with fastein.config(jit="always"):
+        check(run(50, seed=2, first=first, profile=REPEATING))
+
+
+@pytest.mark.parametrize("first", range(0, 60, 30))
+def test_any_random_call_compiled_at_once(first):
+    with fastein.config(jit="always"):
+        check(run(30, seed=3, first=first, profile=EVERYTHING))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**64 - 1))
+def test_any_seed(seed):
+    report = run(1, seed=seed)
+    assert not report.failures, str(report.failures[0])
+
+
+# The fuzzer itself
+
+
+def test_the_same_number_gives_the_same_call():
+    for index in range(200):
+        assert str(case(7, index)) == str(case(7, index))
+
+
+def test_calls_are_varied():
+    calls = [draw(random.Random(seed)) for seed in range(2000)]
+    assert {len(call.operands) for call in calls} >= {0, 1, 2, 3, 4, 5, 6}
+    assert {type(call.subscripts) for call in calls} == {str, bytes, tuple}
+    names = {name for call in calls for name in call.kwargs}
+    assert names == {"out", "order", "dtype", "casting", "optimize"}
+    arrays = [op for call in calls for op in call.operands if isinstance(op, np.ndarray)]
+    assert {a.dtype.char for a in arrays} >= set("?bBhHiIqQefdgFDGO")
+    assert any(not a.flags.aligned for a in arrays)
+    assert any(not a.dtype.isnative for a in arrays)
+    assert any(0 in a.shape for a in arrays)
+    assert any(min(a.strides, default=0) < 0 for a in arrays)
+    assert any(0 in a.strides and a.size > 1 for a in arrays)
+    assert any(type(a) is not np.ndarray for a in arrays)
+
+
+def test_numpy_agrees_with_itself():
+    def einsum(*args, optimize=None, **kwargs):
+        return np.einsum(*args, **kwargs)
+
+    faults = {failure.fault for failure in run(1000, seed=4, einsum=einsum).failures}
+    # What is left is what only fastein accepts: other labels, operands in a list.
+    assert all(fault.startswith("raised") for fault in faults)
+
+
+def _copied(result):
+    return result.copy("K") if isinstance(result, np.ndarray) else result
+
+
+def _imprecise(result):
+    """Lose the last four bits of what was computed."""
+    if isinstance(result, np.ndarray) and result.base is None and result.dtype.kind == "f":
+        result *= 1 + 16 * np.finfo(result.dtype).eps
+    return result
+
+
+def _other_layout(result):
+    return np.asfortranarray(result) if isinstance(result, np.ndarray) else result
+
+
+def _not_a_scalar(result):
+    return np.asarray(result)
+
+
+def _finite(result):
+    if isinstance(result, np.ndarray) and result.base is None and result.dtype.kind in "fc":
+        np.nan_to_num(result, copy=False)
+    return result
+
+
+@pytest.mark.parametrize("spoil", [_copied, _imprecise, _other_layout, _not_a_scalar, _finite])
+def test_a_fault_is_seen(spoil):
+    def einsum(*args, optimize=None, **kwargs):
+        return spoil(np.einsum(*args, **kwargs))
+
+    sound = run(1500, seed=5, einsum=lambda *a, optimize=None, **k: np.einsum(*a, **k))
+    spoiled = run(1500, seed=5, einsum=einsum)
+    assert len(spoiled.failures) > len(sound.failures) + 3
+
+
+def test_a_write_beside_out_is_seen():
+    def einsum(*args, out=None, optimize=None, **kwargs):
+        if out is None:
+            return np.einsum(*args, **kwargs)
+        result = np.einsum(*args, out=out, **kwargs)
+        if out.base is not None and out.base.dtype == out.dtype:
+            out.base.flat[0] += 1
+        return result
+
+    faults = {failure.fault for failure in run(1000, seed=6, einsum=einsum).failures}
+    assert "memory around `out` was modified" in faults
+
+
+def test_a_modified_operand_is_seen():
+    def einsum(*args, optimize=None, **kwargs):
+        result = np.einsum(*args, **kwargs)
+        last = args[-1]
+        if isinstance(last, np.ndarray) and last.flags.writeable and last.dtype.kind == "f":
+            last += 1
+        return result
+
+    faults = {failure.fault for failure in run(1000, seed=6, einsum=einsum).failures}
+    assert "an operand was modified" in faults
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compare_leaves_memory_as_it_was():
+    for index in range(300):
+        call = case(8, index)
+        before = [buffer.tobytes() for buffer in call.buffers]
+        with np.errstate(all="ignore"):
+            compare(call)
+        assert [buffer.tobytes() for buffer in call.buffers] == before

@@ -1,0 +1,171 @@
+"""A module imports only from its own layer or a lower one: the call flows one way."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import fastein
+
+PACKAGE = Path(fastein.__file__).parent
+
+# The first entry that a module's name starts with decides.
+LAYERS = {
+    "errors": 0,
+    "config": 0,
+    "diagnose": 0,
+    "_parser": 1,
+    "equation": 1,
+    "path": 1,
+    "_nest": 2,
+    "nest": 2,
+    "plan": 2,
+    "target": 2,
+    "store": 2,
+    "cpu": 3,
+    "_dispatch": 4,
+    "explanation": 4,
+    "api": 5,
+    "": 5,
+    "testing": 6,
+    "demo": 6,
+    "interop": 6,
+    "__main__": 6,
+}
+
+# Imports inside a function that reach upwards, each with its reason.
+ALLOWED = {}
+
+CIMPORT = re.compile(
+    r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$|^\s*c?import\s+([\w.]+)", re.MULTILINE
+)
+HEAVY = {"numba", "llvmlite", "opt_einsum", "matplotlib", "dask", "torch", "jax", "pytest"}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def layer(module):
+    return LAYERS.get(module.split(".")[0])
+
+
+def absolute(module, path, level, target):
+    """Turn an import relative to a module into a name below fastein; None if it is elsewhere."""
+    if level == 0:
+        return target.removeprefix("fastein").lstrip(".") if is_ours(target) else None
+    package = module.split(".") if path.stem == "__init__" else module.split(".")[:-1]
+    base = package[: len(package) - level + 1]
+    return ".".join([part for part in [*base, target] if part])
+
+
+def is_ours(target):
+    return target == "fastein" or target.startswith("fastein.")
+
+
+def executed(tree):
+    """Walk all code but that for type checkers alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from executed(node)
+
+
+def imports_of_python(module, path):
+    for node in executed(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield absolute(module, path, 0, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            found = absolute(module, path, node.level, node.module or "")
+            yield from named_modules(found, [alias.name for alias in node.names])
+
+
+def imports_of_cython(module, path):
+    text = re.sub(r'""".*?"""', "", path.read_text(), flags=re.DOTALL)
+    for source, names, plain in CIMPORT.findall(text):
+        if plain:
+            yield absolute(module, path, 0, plain)
+            continue
+        level = len(source) - len(source.lstrip("."))
+        found = absolute(module, path, level, source.lstrip("."))
+        yield from named_modules(found, re.findall(r"\w+", names))
+
+
+def named_modules(package, names):
+    """Tell ``from . import module`` from ``from .module import name``."""
+    if package is None:
+        return
+    for name in names:
+        inner = f"{package}.{name}".lstrip(".")
+        yield inner if inner.split(".")[0] in LAYERS and not package else package
+
+
+def imports(module, path):
+    find = imports_of_python if path.suffix == ".py" else imports_of_cython
+    return sorted({found for found in find(module, path) if found is not None})
+
+
+MODULES = list(modules())
+
+
+def test_every_module_has_a_layer():
+    assert [module for module, _ in MODULES if layer(module) is None] == []
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=[str(p.name) for _, p in MODULES])
+def test_imports_only_from_its_own_layer_or_lower(module, path):
+    upwards = [
+        target
+        for target in imports(module, path)
+        if (layer(target) is None or layer(target) > layer(module))
+        and (module, target) not in ALLOWED
+    ]
+    assert upwards == [], f"fastein.{module} (layer {layer(module)}) imports from above"
+
+
+def test_the_check_sees_imports():
+    found = {target for module, path in MODULES for target in imports(module, path)}
+    assert {"errors", "equation", "_parser"} <= {name.split(".")[0] for name in found}
+
+
+def test_every_exception_is_needed():
+    found = {(module, target) for module, path in MODULES for target in imports(module, path)}
+    assert set(ALLOWED) <= found
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [pair for pair in MODULES if pair[1].suffix == ".py"],
+    ids=[str(path.name) for _, path in MODULES if path.suffix == ".py"],
+)
+def test_optional_packages_are_imported_where_they_are_used(module, path):
+    """At the top of a module they would be paid for by every user."""
+    tops = [
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    roots = set()
+    for node in tops:
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif node.level == 0:
+            roots.add((node.module or "").split(".")[0])
+    allowed = HEAVY if module in LAZY else set()
+    assert roots & HEAVY <= allowed
+
+
+# Modules that nothing imports before a kernel is compiled.
+LAZY = {"cpu.compiler", "cpu.primitives"}
+
+
+def test_targets_know_nothing_of_each_other():
+    for module, path in MODULES:
+        if module.startswith("cpu"):
+            assert "fastein_cuda" not in path.read_text()
