@@ -2,64 +2,37 @@
 # cython: initializedcheck=False, cdivision=True
 """The call path: find the plan of a call, or make it; run it.
 
-A call is known by its subscripts, its options and what kernels depend on of each operand: dtype,
-alignment, shape and strides. These are gathered as machine words into a buffer on the stack,
-hashed, and looked up in a table of `Entry`; a hit runs at once, without parsing anything.
-
-All state is touched with the GIL held, and an entry in use is kept alive by its caller, so
-threads may call, evict and clear at any time.
+A call whose operands are arrays and whose plan is cached runs at once, without parsing anything.
+Every other kind of argument comes to the same through `_general`.
 """
-from cpython.list cimport PyList_GET_ITEM
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int64_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport uint64_t
 cimport numpy as cnp
 from numpy cimport ndarray
 
 import numpy as np
 
 from ._parser import parse, parse_key, sublist_key
+from ._plan_cache cimport Entry, find, remember
+from ._plan_cache import clear_plans
 from .config import on_change, settings
 from .cpu._runtime cimport Executable
+from .cpu._simple cimport Recipe, simple
 from .errors import EinsumError
 from .numpy_einsum import numpy_einsum
 
 cnp.import_array()
 
 cdef enum:
-    NEAR_WORDS = 256          # words of a key that fit on the stack
-    BUCKETS = 8192            # a power of two
-    MOST_PLANS = 4096
-    MOST_WORDS = 4_000_000    # of all keys together (32 MB)
-    MOST_NAMES = 4096         # equations, option sets
+    MOST_NAMES = 4096  # equations, option sets
 
 
-cdef class Entry:
-    """A plan in the cache, under the key of the calls that it answers."""
-
-    cdef uint64_t hash
-    cdef Py_ssize_t nwords
-    cdef int64_t *words
-    cdef object subscripts
-    cdef object options
-    cdef Executable executable
-    cdef Entry next
-    cdef uint64_t used
-
-    def __dealloc__(self):
-        free(self.words)
-
-
-cdef list _buckets = [None] * BUCKETS
-cdef Py_ssize_t _plans = 0
-cdef Py_ssize_t _words = 0
-cdef uint64_t _clock = 0
-cdef dict _equations = {}
+cdef dict _known_names = {}
 cdef dict _option_sets = {}
 cdef object _defaults = object()  # the options of a call without keywords, until they are built
 cdef object _default_options = None
 cdef object _target = None
+cdef bint _may_be_simple = settings.jit != "always"
 
 
 def einsum(*operands, out=None, dtype=None, order='K', casting='safe', optimize='auto',
@@ -162,173 +135,7 @@ optimize='auto', strict=False)
     return _general(operands, out, dtype, order, casting, optimize, strict)
 
 
-# --- the plan cache -------------------------------------------------------------------------
-
-cdef inline Py_ssize_t words_of(ndarray array) noexcept:
-    return 1 + 2 * cnp.PyArray_NDIM(array)
-
-
-cdef inline Py_ssize_t describe(ndarray array, bint is_out, int64_t *words) noexcept:
-    """Write what a plan depends on of one operand; the number of words written."""
-    cdef int ndim = cnp.PyArray_NDIM(array)
-    cdef cnp.dtype descr = array.descr
-    cdef int flags = cnp.PyArray_FLAGS(array)
-    cdef uint64_t head = <uint64_t>ndim
-    head = head << 1 | ((flags & cnp.NPY_ARRAY_ALIGNED) != 0)
-    head = head << 1 | (is_out and (flags & cnp.NPY_ARRAY_WRITEABLE) != 0)
-    head = head << 1 | is_out
-    head = head << 8 | <unsigned char>descr.byteorder
-    head = head << 16 | <uint64_t>(<unsigned short>cnp.PyArray_TYPE(array))
-    head = head << 24 | (<uint64_t>cnp.PyArray_ITEMSIZE(array) & 0xFFFFFF)
-    words[0] = <int64_t>head
-    memcpy(words + 1, cnp.PyArray_DIMS(array), ndim * sizeof(int64_t))
-    memcpy(words + 1 + ndim, cnp.PyArray_STRIDES(array), ndim * sizeof(int64_t))
-    return 1 + 2 * ndim
-
-
-cdef inline uint64_t mixed(uint64_t hash, int64_t *words, Py_ssize_t count) noexcept:
-    cdef Py_ssize_t k
-    for k in range(count):
-        hash = (hash ^ <uint64_t>words[k]) * <uint64_t>0x9E3779B97F4A7C15
-        hash ^= hash >> 32
-    return hash
-
-
-cdef Entry find(object subscripts, tuple operands, Py_ssize_t first, object out, object options):
-    """The cached plan of a call, or None."""
-    cdef int64_t near[NEAR_WORDS]
-    cdef int64_t *words = near
-    cdef Py_ssize_t nwords = 0
-    cdef uint64_t hash
-    cdef Entry entry
-    words = gather(operands, first, out, near, &nwords)
-    hash = mixed(<uint64_t><Py_hash_t>__builtins_hash(subscripts), words, nwords)
-    try:
-        entry = <Entry>PyList_GET_ITEM(_buckets, hash & (BUCKETS - 1))
-        while entry is not None:
-            if (entry.hash == hash and entry.nwords == nwords and entry.options is options
-                    and memcmp(entry.words, words, nwords * sizeof(int64_t)) == 0
-                    and (entry.subscripts is subscripts or entry.subscripts == subscripts)):
-                entry.used = _tick()
-                return entry
-            entry = entry.next
-    finally:
-        if words != near:
-            free(words)
-    return None
-
-
-cdef extern from "Python.h":
-    Py_hash_t __builtins_hash "PyObject_Hash"(object) except? -1
-
-
-cdef inline uint64_t _tick() noexcept:
-    global _clock
-    _clock += 1
-    return _clock
-
-
-cdef int64_t *gather(tuple operands, Py_ssize_t first, object out, int64_t *near,
-                     Py_ssize_t *nwords) except NULL:
-    """The words of a key, in `near` if they fit, else in memory that the caller frees."""
-    cdef Py_ssize_t k, total = 0, count = PyTuple_GET_SIZE(operands)
-    cdef int64_t *words = near
-    for k in range(first, count):
-        total += words_of(<ndarray>PyTuple_GET_ITEM(operands, k))
-    if out is not None:
-        total += words_of(<ndarray>out)
-    if total > NEAR_WORDS:
-        words = <int64_t *>malloc(total * sizeof(int64_t))
-        if words == NULL:
-            raise MemoryError()
-    total = 0
-    for k in range(first, count):
-        total += describe(<ndarray>PyTuple_GET_ITEM(operands, k), False, words + total)
-    if out is not None:
-        total += describe(<ndarray>out, True, words + total)
-    nwords[0] = total
-    return words
-
-
-cdef Entry remember(object subscripts, tuple operands, object out, object options,
-                    Executable executable):
-    """Put a plan into the cache, evicting the less recently used half when it is full."""
-    global _plans, _words
-    cdef int64_t near[NEAR_WORDS]
-    cdef int64_t *words
-    cdef Py_ssize_t nwords = 0
-    cdef Entry entry = Entry()
-    words = gather(operands, 0, out, near, &nwords)
-    entry.words = words
-    if words == near:
-        entry.words = <int64_t *>malloc((nwords + 1) * sizeof(int64_t))
-        if entry.words == NULL:
-            raise MemoryError()
-        memcpy(entry.words, near, nwords * sizeof(int64_t))
-    entry.nwords = nwords
-    entry.hash = mixed(<uint64_t><Py_hash_t>__builtins_hash(subscripts), entry.words, nwords)
-    entry.subscripts = subscripts
-    entry.options = options
-    entry.executable = executable
-    entry.used = _tick()
-    if nwords > MOST_WORDS // 4:
-        return entry  # larger than is worth keeping
-    if _plans >= MOST_PLANS or _words + nwords > MOST_WORDS:
-        evict()
-    insert(entry)
-    return entry
-
-
-cdef void insert(Entry entry):
-    global _plans, _words
-    cdef Py_ssize_t bucket = entry.hash & (BUCKETS - 1)
-    entry.next = _buckets[bucket]
-    _buckets[bucket] = entry
-    _plans += 1
-    _words += entry.nwords
-
-
-cdef void evict():
-    """Keep the more recently used half (as counted in words and in plans)."""
-    cdef list entries = []
-    cdef Entry entry
-    cdef Py_ssize_t words = 0
-    for first in _buckets:
-        entry = first
-        while entry is not None:
-            entries.append(entry)
-            entry = entry.next
-    clear_plans()
-    entries.sort(key=_used_last, reverse=True)
-    for entry in entries[:MOST_PLANS // 2]:
-        words += entry.nwords
-        if words > MOST_WORDS // 2:
-            break
-        insert(entry)
-
-
-def _used_last(Entry entry):
-    return entry.used
-
-
-def clear_plans():
-    """Forget all plans (after a change of the settings, on which plans depend)."""
-    global _buckets, _plans, _words
-    cdef Entry entry
-    for first in _buckets:
-        entry = first
-        while entry is not None:
-            entry.next, entry = None, entry.next
-    _buckets = [None] * BUCKETS
-    _plans = _words = 0
-
-
-def plan_count():
-    """Number of plans in the cache."""
-    return _plans
-
-
-# --- running --------------------------------------------------------------------------------
+# --- answering --------------------------------------------------------------------------------
 
 cdef object into(Entry entry, tuple operands, Py_ssize_t first, object out):
     """Run into `out`, by way of new memory if `out` overlaps an operand."""
@@ -369,9 +176,13 @@ cdef void bounds(ndarray array, uint64_t *low, uint64_t *high) noexcept:
 cdef object _answer(object subscripts, tuple operands, object out, object options):
     """Answer a call whose operands are arrays, making its plan if there is none."""
     cdef Entry entry = find(subscripts, operands, 0, out, options)
+    cdef Executable executable = None
     if entry is None:
-        entry = remember(subscripts, operands, out, options,
-                         _planned(subscripts, operands, out, options))
+        if options is _defaults and _may_be_simple:
+            executable = simple(_names(subscripts, operands).recipe, operands, out)
+        if executable is None:
+            executable = _planned(subscripts, operands, out, options)
+        entry = remember(subscripts, operands, out, options, executable)
     if out is None:
         return entry.executable.run(operands, 0, None)
     return into(entry, operands, 0, out)
@@ -404,28 +215,37 @@ def plan_for(subscripts, tuple layouts, out, options):
     out : fastein.plan.Layout or None
     options : fastein.plan.Options
     """
-    from .plan import make_plan
+    from .planner import make_plan
 
     global _target
     if _target is None:
         from .cpu.target import CPU as _target
-    return make_plan(_equation(subscripts, tuple([x.shape for x in layouts])), layouts, out,
-                     _built(options), _target)
+    return make_plan(_names(subscripts, layouts).equation, layouts, out, _built(options), _target)
 
 
-cdef object _equation(object subscripts, tuple shapes):
-    """The equation of subscripts and operands' ranks, remembered."""
-    from .equation import expand
+cdef class Names:
+    """What subscripts mean for operands of given ranks."""
 
-    key = (subscripts, tuple([len(shape) for shape in shapes]))
-    equation = _equations.get(key)
-    if equation is None:
+    cdef object equation
+    cdef Recipe recipe
+
+
+cdef Names _names(object subscripts, tuple operands):
+    """The meaning of subscripts for these operands (arrays or layouts), remembered."""
+    cdef Names names
+    key = (subscripts, tuple([len(x.shape) for x in operands]))
+    names = _known_names.get(key)
+    if names is None:
+        from .equation import expand
+
         parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
-        equation = expand(parsed, shapes)
-        if len(_equations) >= MOST_NAMES:
-            _equations.clear()
-        _equations[key] = equation
-    return equation
+        names = Names()
+        names.equation = expand(parsed, [x.shape for x in operands])
+        names.recipe = Recipe(names.equation)
+        if len(_known_names) >= MOST_NAMES:
+            _known_names.clear()
+        _known_names[key] = names
+    return names
 
 
 # --- arguments ------------------------------------------------------------------------------
@@ -585,7 +405,8 @@ cdef object _built(object options):
 
 
 def _settings_changed():
-    global _default_options
+    global _default_options, _may_be_simple
+    _may_be_simple = settings.jit != "always"
     clear_plans()
     _option_sets.clear()
     _default_options = None

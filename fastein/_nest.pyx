@@ -18,9 +18,6 @@ from .errors import EinsumError
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
-cdef enum:
-    MAX_RANK = 63  # axes longer than 1: one more and the loops exceed 2**63 iterations
-
 
 cdef inline Py_ssize_t distance(Py_ssize_t stride) noexcept nogil:
     return -stride if stride < 0 else stride
@@ -51,6 +48,7 @@ cdef class LoopNest:
         cdef size_t cells = <size_t>rank * (<size_t>nin + 2)
         self.dtype = dtype
         self.itemsize = dtype.itemsize
+        self.is_half = dtype.char == 'e'
         self.nin = nin
         self.rank = rank
         self.size = <Py_ssize_t *>malloc((cells + 1) * sizeof(Py_ssize_t) + rank + 1)
@@ -100,14 +98,24 @@ cdef class LoopNest:
 
     def ordered(self, tuple order):
         """The same nest with its loops in another order (a permutation of ``range(rank)``)."""
-        cdef LoopNest nest = LoopNest(self.dtype, self.nin, self.rank)
-        cdef int a, p, source
+        cdef int[64] axes
+        cdef int a, source
         cdef uint64_t seen = 0
+        if len(order) != self.rank:
+            raise ValueError(f"{order!r} does not order {self.rank} loops")
         for a in range(self.rank):
             source = order[a]
             if source < 0 or source >= self.rank or seen >> source & 1:
                 raise ValueError(f"{order!r} is not a permutation of {self.rank} loops")
             seen |= <uint64_t>1 << source
+            axes[a] = source
+        return self.permuted(axes)
+
+    cdef LoopNest permuted(self, int *order):
+        cdef LoopNest nest = LoopNest.__new__(LoopNest, self.dtype, self.nin, self.rank)
+        cdef int a, p, source
+        for a in range(self.rank):
+            source = order[a]
             nest.size[a] = self.size[source]
             nest.is_summed[a] = self.is_summed[source]
             for p in range(self.nin + 1):
@@ -193,7 +201,7 @@ def build(dtype, tuple sizes, tuple inputs, tuple output, tuple output_strides):
                 row[a] = <Py_ssize_t>output_strides[k]
     finally:
         free(axis_of)
-    _fuse(nest)
+    fuse(nest)
     return nest
 
 
@@ -214,7 +222,7 @@ cdef int _claim(int *axis_of, Py_ssize_t *size, int rank, int label, tuple sizes
     return rank + 1
 
 
-cdef void _fuse(LoopNest nest) noexcept:
+cdef void fuse(LoopNest nest) noexcept:
     """Merge pairs of loops that walk every operand as one loop would, until none is left."""
     cdef int outer = 0, inner
     while outer < nest.rank:
@@ -315,7 +323,7 @@ def output_strides(str order, tuple sizes, tuple inputs, tuple output, tuple sum
                 a = axis_of[<int>term[k]]
                 if a >= 0 and <Py_ssize_t>shape[k] != 1:
                     table[a * nin + p] += <Py_ssize_t>strides[k]
-        _sort_by_stride(perm, table, naxes, nin)
+        sort_by_stride(perm, table, naxes, nin)
         result = [0] * nout
         step = itemsize
         for k in range(naxes):
@@ -340,7 +348,7 @@ cdef tuple _regular_strides(str order, tuple sizes, tuple output, Py_ssize_t ite
     return tuple(result)
 
 
-cdef void _sort_by_stride(int *perm, Py_ssize_t *table, int naxes, int nin) noexcept:
+cdef void sort_by_stride(int *perm, Py_ssize_t *table, int naxes, int nin) noexcept:
     """Insertion sort of the axes, smallest stride first; not every pair is comparable."""
     cdef int moving, place, other, axis, p
     cdef bint comparable, before

@@ -48,6 +48,13 @@ class Equation:
     ellipses: tuple[int, ...] = ()
     batch: tuple[int, ...] = ()
 
+    @property
+    def summed(self) -> tuple[int, ...]:
+        """The labels that the output lacks, by name as NumPy sorts them: numbers by value."""
+        kept, names = set(self.output), self.names
+        labels = [label for label in range(len(names)) if label not in kept]
+        return tuple(sorted(labels, key=lambda label: (len(names[label]), names[label])))
+
 
 class _BatchAxis:
     """A label for one of the axes behind the ellipses, equal to no label that a user has."""

@@ -26,40 +26,50 @@ def loop_order(LoopNest nest, machine):
     order : tuple of int
     seconds : float
     """
-    cdef double cycle = machine.cycle, strided = machine.strided_access
-    cdef double overhead = machine.run_overhead, vector_bytes = machine.vector_bytes
-    cdef double contiguous = cycle * nest.itemsize / vector_bytes
+    cdef int[64] order
+    cdef Rates rates = rates_of(machine)
+    cdef double seconds = order_loops(nest, &rates, order)
+    return tuple([order[a] for a in range(nest.rank)]), seconds
+
+
+cdef Rates rates_of(machine) except *:
+    return Rates(machine.cycle, machine.strided_access, machine.run_overhead, machine.vector_bytes)
+
+
+cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept:
+    """Write the order of the loops; the estimated time."""
+    cdef double contiguous = rates.cycle * nest.itemsize / rates.vector_bytes
     cdef double each, seconds, best_seconds = -1.0, total = nest.work()
     cdef int rank = nest.rank, nop = nest.nin + 1, a, p, best = 0
     cdef bint sums_only = False
     cdef Py_ssize_t step
     if rank == 0:
-        return (), overhead
-    if nest.dtype.char == "e":
+        return rates.run_overhead
+    if nest.is_half:
         for a in range(rank):
             sums_only = sums_only or nest.is_summed[a] != 0
     for a in range(rank):
         if sums_only and not nest.is_summed[a]:
             continue
-        each = cycle
+        each = rates.cycle
         for p in range(nop):
             step = nest.stride[p * rank + a]
             if step == nest.itemsize or step == -nest.itemsize:
                 each += contiguous
             elif step:
-                each += strided
+                each += rates.strided_access
         if not nest.is_summed[a]:
             each += contiguous  # the output is read as well
-        seconds = total * (each + overhead / nest.size[a])
+        seconds = total * (each + rates.run_overhead / nest.size[a])
         if best_seconds < 0 or seconds < best_seconds:
             best, best_seconds = a, seconds
-    return around(nest, best), best_seconds
+    around(nest, best, order)
+    return best_seconds
 
 
-cdef tuple around(LoopNest nest, int innermost):
+cdef void around(LoopNest nest, int innermost, int *order) noexcept:
     """All loops with `innermost` last: by reach, and sums inside if the innermost is one."""
     cdef int rank = nest.rank, nop = nest.nin + 1, a, p, k, count = 0
-    cdef int[64] order
     cdef double[64] reach
     cdef bint sums_last = nest.is_summed[innermost] != 0
     for a in range(rank):
@@ -75,7 +85,6 @@ cdef tuple around(LoopNest nest, int innermost):
         order[k] = a
         count += 1
     order[count] = innermost
-    return tuple([order[k] for k in range(rank)])
 
 
 cdef bint goes_before(LoopNest nest, double *reach, bint sums_last, int a, int b) noexcept:

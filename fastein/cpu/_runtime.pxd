@@ -1,5 +1,26 @@
 from numpy cimport npy_intp
 
+from .._nest cimport LoopNest
+from ._baseline cimport Header, kernel_t
+
+
+cdef class Step:
+    cdef int perform(self, char **slots) except -1
+
+
+cdef class NestStep(Step):
+    cdef readonly LoopNest nest
+    cdef readonly object tier
+    cdef readonly object kernel
+    cdef kernel_t function
+    cdef Header header
+    cdef int *slots
+    cdef double work
+    cdef bint parallel
+
+    cdef int perform_many(self, char **slots) except -1
+    cdef int perform_large(self, char **data, Header *header) except -1
+
 
 cdef class Executable:
     cdef readonly object plan
@@ -9,13 +30,19 @@ cdef class Executable:
     cdef int nin
     cdef int nslots
     cdef int ndim
-    cdef npy_intp *shape        # of the result; its strides follow
+    cdef npy_intp *shape          # of the result; its strides follow
     cdef npy_intp *strides
-    cdef npy_intp *offsets      # of the buffers in the arena
+    cdef npy_intp *offsets        # of the buffers in the arena
     cdef Py_ssize_t scratch
     cdef bint quiet               # some step goes through NumPy, which warns
 
+    cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1
     cdef object run(self, tuple operands, Py_ssize_t first, object out)
     cdef object view(self, object operand)
     cdef object allocated(self)
     cdef int perform(self, char **slots) except -1
+
+
+cdef Executable view_executable(object dtype, int ndim, npy_intp *shape, npy_intp *strides)
+cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shape,
+                                 npy_intp *strides, NestStep step)

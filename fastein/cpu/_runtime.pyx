@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""Running a plan: steps over raw pointers, threads, scratch.
+"""Running a plan: steps over raw pointers, and their scratch memory.
 
 An `Executable` is a plan turned into C arrays. Its slots are pointers: the operands', the
 buffers' in one arena allocated per call, the result's. A step reads and writes slots; only steps
@@ -9,6 +9,7 @@ that go through NumPy (matmul, conversions) put an array object around one.
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 cimport numpy as cnp
 from numpy cimport ndarray, npy_intp
 
@@ -20,6 +21,7 @@ from ..config import settings
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, dot_for, kernel_t, map_for
 from ._baseline cimport run as baseline
+from ._threads cimport share
 
 cnp.import_array()
 
@@ -153,16 +155,7 @@ cdef class NestStep(Step):
         The generated kernel in use; None while the baseline nest runs.
     """
 
-    cdef readonly LoopNest nest
-    cdef readonly object tier
-    cdef readonly object kernel
-    cdef kernel_t function
-    cdef Header header
-    cdef int *slots
-    cdef double work
-    cdef bint parallel
-
-    def __cinit__(self, LoopNest nest, tuple slots, bint parallel, tier):
+    def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False, tier=None):
         cdef int k
         self.nest = nest
         self.tier = tier
@@ -172,7 +165,7 @@ cdef class NestStep(Step):
         if self.slots == NULL:
             raise MemoryError()
         for k in range(nest.nin + 1):
-            self.slots[k] = slots[k]
+            self.slots[k] = k if slots is None else slots[k]
         self.header.rank = nest.rank
         self.header.nin = nest.nin
         self.header.is_summed = nest.is_summed
@@ -232,7 +225,7 @@ cdef class NestStep(Step):
         if self.parallel and self.work >= SHARE_WORK:
             threads = min(<Py_ssize_t>settings.num_threads, n)
         if threads > 1:
-            share(self, data, header, n, threads)
+            share(function, data, self.nest, <char *>header, n, threads)
         else:
             with nogil:
                 function(data, self.nest.size, self.nest.stride, <char *>header, 0, n)
@@ -243,112 +236,13 @@ cdef class NestStep(Step):
         return 0
 
 
-# --- threads --------------------------------------------------------------------------------
-
-cdef class Share:
-    """One thread's share of the outermost loop."""
-
-    cdef NestStep step
-    cdef char **data
-    cdef Header *header
-    cdef Py_ssize_t begin
-    cdef Py_ssize_t end
-    cdef object done      # a queue on which the end of the work is announced
-
-    cdef void work(self) noexcept:
-        cdef kernel_t function = self.step.function
-        with nogil:
-            function(self.data, self.step.nest.size, self.step.nest.stride,
-                     <char *>self.header, self.begin, self.end)
-
-
-def _serve(queue):
-    """A pool thread: shares of work, for ever."""
-    cdef Share part
-    while True:
-        part = queue.get()
-        part.work()
-        part.done.put(None)
-        part = None  # keep nothing alive while waiting
-
-
-cdef object _queue = None
-cdef int _threads = 0
-
-
-def _forget_threads():
-    """A forked child has the queue but not the threads that serve it."""
-    global _queue, _threads
-    _queue = None
-    _threads = 0
-
-
-cdef int _start_threads(int wanted) except -1:
-    """Have `wanted` pool threads if possible; how many there are."""
-    global _queue, _threads
-    if _threads >= wanted:
-        return _threads
-    import os
-    import queue
-    import threading
-
-    if _queue is None:
-        _queue = queue.SimpleQueue()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_forget_threads)
-    try:
-        while _threads < wanted:
-            threading.Thread(target=_serve, args=(_queue,), name="fastein", daemon=True).start()
-            _threads += 1
-    except RuntimeError:
-        pass  # the system gives no more threads, or the interpreter is ending
-    return _threads
-
-
-cdef int share(NestStep step, char **data, Header *header, Py_ssize_t n, int threads) except -1:
-    """Run a kernel's outermost loop in equal shares; the caller takes the first one."""
-    import queue
-
-    cdef Share part
-    cdef Share own = None
-    cdef int k, handed = 0
-    cdef object done = queue.SimpleQueue()
-    threads = 1 + _start_threads(threads - 1) if _threads < threads - 1 else threads
-    for k in range(threads):
-        part = Share()
-        part.step = step
-        part.data = data
-        part.header = header
-        part.begin = n * k // threads
-        part.end = n * (k + 1) // threads
-        part.done = done
-        if k == 0:
-            own = part
-        else:
-            _queue.put(part)
-            handed += 1
-    own.work()
-    # `data` is on this call's stack: nothing may leave it before the last share is done.
-    interrupt = None
-    while handed > 0:
-        try:
-            done.get()
-            handed -= 1
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
-    return 0
-
-
-# --- executables ----------------------------------------------------------------------------
-
 cdef class Executable:
     """A plan that can be run.
 
     Parameters
     ----------
     plan : fastein.plan.Plan
+        None where the call was simple enough to need none (see `fastein.cpu._simple`).
     kind : {'view', 'loops', 'python'}
     steps : tuple of Step, or callable
         For ``'python'`` a callable of (operands, out) that does everything.
@@ -356,7 +250,7 @@ cdef class Executable:
         Whether steps may raise NumPy's floating-point warnings, which einsum never does.
     """
 
-    def __cinit__(self, plan, str kind, steps, bint quiet=False):
+    def __init__(self, plan, str kind, steps, bint quiet=False):
         cdef int k
         result = plan.result
         buffers = plan.buffers
@@ -364,21 +258,28 @@ cdef class Executable:
         self.quiet = quiet
         self.kind = VIEW if kind == "view" else LOOPS if kind == "loops" else PYTHON
         self.steps = (steps,) if self.kind == PYTHON else tuple(steps)
-        self.nin = len(plan.operands)
-        self.nslots = self.nin + len(buffers) + 1
-        self.ndim = len(result.shape)
-        self.dtype = result.dtype
         self.scratch = plan.scratch
-        self.shape = <npy_intp *>malloc((2 * self.ndim + len(buffers) + 1) * sizeof(npy_intp))
-        if self.shape == NULL:
-            raise MemoryError()
-        self.strides = self.shape + self.ndim
-        self.offsets = self.strides + self.ndim
+        self.lay_out(result.dtype, len(plan.operands), len(buffers), len(result.shape))
         for k in range(self.ndim):
             self.shape[k] = result.shape[k]
             self.strides[k] = result.strides[k]
         for k in range(len(buffers)):
             self.offsets[k] = buffers[k].offset
+
+    cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1:
+        """Have room for the layout of the result and for the buffers' places."""
+        if self.shape != NULL:
+            raise RuntimeError("an executable is initialised once")
+        self.dtype = dtype
+        self.nin = nin
+        self.nslots = nin + nbuffers + 1
+        self.ndim = ndim
+        self.shape = <npy_intp *>malloc((2 * ndim + nbuffers + 1) * sizeof(npy_intp))
+        if self.shape == NULL:
+            raise MemoryError()
+        self.strides = self.shape + ndim
+        self.offsets = self.strides + ndim
+        return 0
 
     def __dealloc__(self):
         free(self.shape)
@@ -446,6 +347,28 @@ cdef class Executable:
                               cnp.PyArray_FLAGS(array) & cnp.NPY_ARRAY_WRITEABLE)
         cnp.set_array_base(result, operand)
         return result[()] if self.ndim == 0 else result
+
+
+cdef Executable laid_out(int kind, object dtype, int nin, int ndim, npy_intp *shape,
+                         npy_intp *strides, tuple steps):
+    cdef Executable executable = Executable.__new__(Executable)
+    executable.kind = kind
+    executable.steps = steps
+    executable.lay_out(dtype, nin, 0, ndim)
+    memcpy(executable.shape, shape, ndim * sizeof(npy_intp))
+    memcpy(executable.strides, strides, ndim * sizeof(npy_intp))
+    return executable
+
+
+cdef Executable view_executable(object dtype, int ndim, npy_intp *shape, npy_intp *strides):
+    """An executable for a view, without a plan."""
+    return laid_out(VIEW, dtype, 1, ndim, shape, strides, ())
+
+
+cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shape,
+                                 npy_intp *strides, NestStep step):
+    """An executable for one nest, without a plan."""
+    return laid_out(LOOPS, dtype, nin, ndim, shape, strides, (step,))
 
 
 cdef inline char *_aligned(char *address) noexcept:

@@ -10,7 +10,13 @@ import numpy as np
 
 from .call import LETTERS, Call
 
-__all__ = ["DIFFERENCES", "has_two_mistakes", "respellings", "takes_empty_diagonal"]
+__all__ = [
+    "DIFFERENCES",
+    "has_two_mistakes",
+    "regroups_objects",
+    "respellings",
+    "takes_empty_diagonal",
+]
 
 # Kept from before anybody replaces np.einsum with the einsum under test.
 _NUMPY_EINSUM = np.einsum
@@ -22,10 +28,14 @@ DIFFERENCES: dict[str, str] = {
     "operands in a list": "A lone list is unpacked into operands where NumPy's reading of it is "
     "invalid.",
     "float16 sums": "Products and sums of float16 are kept in float32 and rounded once.",
+    "unchecked assignment": "With a path asked for, an inner product is assigned to a "
+    "0-dimensional `out` of any type, as NumPy does with a path.",
     "two mistakes": "Of a mistake in the subscripts or shapes and one in the types, either may be "
     "the one reported.",
     "empty diagonal": "A diagonal of an axis of size 0 and another of size 1 or more raises; NumPy "
     "reads beyond the array.",
+    "regrouped objects": "A path multiplies Python objects in another order, which their types may "
+    "refuse or allow.",
     "undefined cast": "A float that an integer cannot hold becomes any integer, as in C.",
 }
 
@@ -45,6 +55,20 @@ def respellings(call: Call) -> Iterator[tuple[str, Call]]:
         yield "summed ellipsis", replace(call, numpy_subscripts=expanded, ordered=False)
     if len(call.operands) == 1 and isinstance(call.operands[0], list):
         yield "operands in a list", replace(call, operands=tuple(call.operands[0]), listed=True)
+    if _assigns_unchecked(call):
+        yield "unchecked assignment", replace(call, kwargs={**call.kwargs, "casting": "unsafe"})
+
+
+def regroups_objects(call: Call) -> bool:
+    """Tell whether a path may decide which Python objects meet in a product."""
+    objects = any(np.asarray(operand).dtype.kind == "O" for operand in call.operands)
+    return objects and len(call.operands) > 2 and call.kwargs.get("optimize") is not False
+
+
+def _assigns_unchecked(call: Call) -> bool:
+    out = call.kwargs.get("out")
+    path = call.kwargs.get("optimize", "auto")
+    return isinstance(out, np.ndarray) and out.ndim == 0 and path not in (None, False, "auto")
 
 
 def _without_ellipsis(call: Call) -> tuple[list[int], ...] | None:

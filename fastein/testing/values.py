@@ -120,8 +120,8 @@ def _rounded(
         compute = np.dtype("f")
         operands = [operand.astype("e").astype(compute) for operand in operands]
         expected = np.asarray(_evaluate(call, tuple(operands)))
-        expected = np.broadcast_to(expected, actual.shape).astype(actual.dtype)
-    bound = _Bound(call, operands, compute, actual.dtype)
+        expected = np.broadcast_to(expected, actual.shape).astype("e").astype(actual.dtype)
+    bound = _Bound(call, operands, compute, actual.dtype, np.dtype("e") if half else compute)
     wrong = bound.wrong(expected, actual)
     if wrong.any():
         return _describe(wrong, expected, actual), None
@@ -136,11 +136,17 @@ class _Bound:
     """A bound on the rounding error of every element of an answer, from the sizes of its terms."""
 
     def __init__(
-        self, call: Call, operands: list[np.ndarray], compute: np.dtype[Any], stored: np.dtype[Any]
+        self,
+        call: Call,
+        operands: list[np.ndarray],
+        compute: np.dtype[Any],
+        stored: np.dtype[Any],
+        rounded: np.dtype[Any],
     ) -> None:
         self.call = call
         self.compute = compute
         self.stored = stored
+        self.kept = [np.finfo(dtype) for dtype in (stored, rounded) if dtype.kind in "fc"]
         cast = [operand.astype(compute) for operand in operands]
         self.magnitudes = [_magnitude(operand) for operand in cast]
         self.terms = self.einsum([np.ones_like(a) for a in self.magnitudes])
@@ -160,8 +166,7 @@ class _Bound:
         steps = self.terms + len(self.call.operands) + 2
         steps = steps * (4 if self.compute.kind == "c" else 1)
         bound = 2 * steps * (info.eps * self.size + info.smallest_subnormal * self.reach)
-        if self.stored.kind in "fc":
-            kept = np.finfo(self.stored)
+        for kept in self.kept:
             bound = bound + 2 * kept.eps * self.size + 2 * kept.smallest_subnormal
         return np.asarray(bound + (1 if self.stored.kind in "iu" else 0))
 
@@ -169,9 +174,9 @@ class _Bound:
         """Tell which elements are too large for the element types to say anything."""
         most = np.longdouble(np.finfo(self.compute).max) / 4
         beyond: np.ndarray = self.reach >= most
-        if self.stored.kind in "fc":
-            beyond = beyond | (self.size >= np.longdouble(np.finfo(self.stored).max) / 4)
-        elif self.stored.kind in "iu":
+        for kept in self.kept:
+            beyond = beyond | (self.size >= np.longdouble(kept.max) / 4)
+        if self.stored.kind in "iu":
             info = np.iinfo(self.stored)
             beyond = beyond | ~((self.value >= info.min) & (self.value <= info.max))
         return np.asarray(beyond)
@@ -222,6 +227,12 @@ def _may_regroup(call: Call) -> bool:
     """Tell whether a path, or summing one operand first, may regroup the terms."""
     if len(call.terms) != 2:
         return len(call.terms) > 2
-    first, second = (set(term) - {...} for term in call.terms)
-    output = set(call.output) if call.output is not None else first ^ second
+    if any(... in term for term in call.terms):
+        return True
+    first, second = map(set, call.terms)
+    if call.output is not None:
+        output = set(call.output)
+    else:
+        labels = [label for term in call.terms for label in term]
+        output = {label for label in labels if labels.count(label) == 1}
     return bool((first ^ second) - output)

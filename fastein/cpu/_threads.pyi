@@ -1,0 +1,1 @@
+# Nothing of the threads is callable from Python; `_runtime` gets at it in C.

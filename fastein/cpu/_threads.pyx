@@ -1,0 +1,107 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Sharing a kernel's outermost loop among threads.
+
+The threads are fastein's own daemon threads, started when first needed and fed by one queue.
+Nothing about them survives a fork; where no thread can be started the caller does the work.
+"""
+from .._nest cimport LoopNest
+from ._baseline cimport kernel_t
+
+
+cdef class Share:
+    """One thread's share of the outermost loop."""
+
+    cdef kernel_t function
+    cdef char **data
+    cdef LoopNest nest
+    cdef char *scratch
+    cdef Py_ssize_t begin
+    cdef Py_ssize_t end
+    cdef object done      # a queue on which the end of the work is announced
+
+    cdef void work(self) noexcept:
+        with nogil:
+            self.function(self.data, self.nest.size, self.nest.stride, self.scratch,
+                          self.begin, self.end)
+
+
+def _serve(queue):
+    """A pool thread: shares of work, for ever."""
+    cdef Share part
+    while True:
+        part = queue.get()
+        part.work()
+        part.done.put(None)
+        part = None  # keep nothing alive while waiting
+
+
+cdef object _queue = None
+cdef int _threads = 0
+
+
+def _forget_threads():
+    """A forked child has the queue but not the threads that serve it."""
+    global _queue, _threads
+    _queue = None
+    _threads = 0
+
+
+cdef int _start_threads(int wanted) except -1:
+    """Have `wanted` pool threads if possible; how many there are."""
+    global _queue, _threads
+    if _threads >= wanted:
+        return _threads
+    import os
+    import queue
+    import threading
+
+    if _queue is None:
+        _queue = queue.SimpleQueue()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forget_threads)
+    try:
+        while _threads < wanted:
+            threading.Thread(target=_serve, args=(_queue,), name="fastein", daemon=True).start()
+            _threads += 1
+    except RuntimeError:
+        pass  # the system gives no more threads, or the interpreter is ending
+    return _threads
+
+
+cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
+               int threads) except -1:
+    """Run a kernel's outermost loop of `n` in equal shares; the caller takes the first one."""
+    import queue
+
+    cdef Share part
+    cdef Share own = None
+    cdef int k, handed = 0
+    cdef object done = queue.SimpleQueue()
+    threads = 1 + _start_threads(threads - 1) if _threads < threads - 1 else threads
+    for k in range(threads):
+        part = Share()
+        part.function = function
+        part.data = data
+        part.nest = nest
+        part.scratch = scratch
+        part.begin = n * k // threads
+        part.end = n * (k + 1) // threads
+        part.done = done
+        if k == 0:
+            own = part
+        else:
+            _queue.put(part)
+            handed += 1
+    own.work()
+    # `data` is on this call's stack: nothing may leave it before the last share is done.
+    interrupt = None
+    while handed > 0:
+        try:
+            done.get()
+            handed -= 1
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    return 0

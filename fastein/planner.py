@@ -1,0 +1,447 @@
+"""Making plans: from an equation, the operands' layouts and the options to a `Plan`.
+
+What is decided here: the result's layout, which operands are converted first, what is summed
+before any product, the contraction path, the loop nest of every step and (by the target) its
+schedule, and where intermediates lie in one scratch arena.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import _nest
+from .equation import Equation, bind, check_out
+from .errors import EinsumError, compose, quoted
+from .path import SMALL_WORK, Path, Term, contraction_path, walk
+from .plan import (
+    Buffer,
+    Clear,
+    Contract,
+    Convert,
+    Layout,
+    Options,
+    Plan,
+    Slot,
+    Step,
+    ThroughNumPy,
+    View,
+)
+from .target import Target
+
+INTP_MAX = np.iinfo(np.intp).max
+ARENA_ALIGNMENT = 64
+MOST_OBJECTS = 60  # operands that one call of numpy.einsum takes
+# dtypes that C has: everything but object, strings, dates and structures
+C_KINDS = frozenset("?bBhHiIlLqQefdgFDG")
+RESULT = -1  # the result's slot while the number of buffers is not known yet
+
+
+def make_plan(
+    equation: Equation,
+    operands: tuple[Layout, ...],
+    out: Layout | None,
+    options: Options,
+    target: Target,
+) -> Plan:
+    """Decide how a call runs.
+
+    Parameters
+    ----------
+    equation : Equation
+    operands : tuple of Layout
+        One for each term.
+    out : Layout or None
+        The array that is to hold the result, if there is one.
+    options : Options
+    target : Target
+        The machine.
+
+    Raises
+    ------
+    EinsumError
+        If shapes do not fit, or a result would be larger than memory can be.
+    TypeError
+        If the dtypes cannot be cast as asked.
+    """
+    sizes = bind(equation, tuple([x.shape for x in operands]), options.strict)
+    if out is not None:
+        sizes = check_out(equation, sizes, out.shape)
+    elif len(operands) == 1 and _is_view(equation):
+        return _view_plan(equation, sizes, operands[0], options)
+    dtype = _common_dtype(equation, operands, out, options)
+    return _Planner(equation, sizes, operands, out, dtype, options, target).plan()
+
+
+def _is_view(equation: Equation) -> bool:
+    return set(equation.terms[0]) == set(equation.output)
+
+
+def _view_plan(
+    equation: Equation, sizes: tuple[int, ...], operand: Layout, options: Options
+) -> Plan:
+    steps_of = dict.fromkeys(equation.output, 0)
+    for label, stride in zip(equation.terms[0], operand.strides, strict=True):
+        steps_of[label] += stride
+    strides = tuple(steps_of.values())
+    result = Layout(
+        tuple(sizes[x] for x in equation.output), strides, operand.dtype, operand.aligned
+    )
+    return Plan(
+        equation, sizes, (operand,), operand.dtype, (View(strides),), (), result, 0, options
+    )
+
+
+def _common_dtype(
+    equation: Equation, operands: tuple[Layout, ...], out: Layout | None, options: Options
+) -> np.dtype[Any]:
+    """The dtype of the arithmetic, as NumPy's iterator finds it: `out` takes part."""
+    everyone = operands if out is None else (*operands, out)
+    first = operands[0].dtype
+    if options.dtype is not None:
+        dtype = options.dtype.newbyteorder("=")
+    elif first.isnative and all(x.dtype is first for x in everyone):
+        dtype = first
+    else:
+        dtype = np.result_type(*[x.dtype for x in everyone]).newbyteorder("=")
+    for number, operand in enumerate(operands):
+        if operand.dtype is not dtype and not np.can_cast(operand.dtype, dtype, options.casting):  # type: ignore[arg-type]
+            raise TypeError(
+                f"operand {number} of einsum({quoted(equation.text)}) cannot be cast from "
+                f"{operand.dtype} to {dtype} under casting={options.casting!r}"
+            )
+    if out is not None and not _can_hold(equation, out, dtype, options):
+        raise TypeError(
+            f"the result of einsum({quoted(equation.text)}) cannot be cast between {dtype} and "
+            f"the {out.dtype} of out under casting={options.casting!r}"
+        )
+    if dtype.char not in C_KINDS and dtype.char != "O":
+        raise TypeError(f"invalid data type for einsum: {dtype}")
+    return dtype
+
+
+def _can_hold(equation: Equation, out: Layout, dtype: np.dtype[Any], options: Options) -> bool:
+    if options.optimize not in ("auto", False) and _is_inner_product(equation):
+        return True  # to which NumPy's `optimize` assigns the result of a dot product unchecked
+    # NumPy's iterator both reads and writes `out`, so it must convert both ways
+    return np.can_cast(dtype, out.dtype, options.casting) and np.can_cast(  # type: ignore[arg-type]
+        out.dtype,
+        dtype,
+        options.casting,  # type: ignore[arg-type]
+    )
+
+
+def _is_inner_product(equation: Equation) -> bool:
+    """Whether two operands with the same labels, each once, are summed over all of them."""
+    if equation.output or len(equation.terms) != 2:
+        return False
+    first, second = equation.terms
+    return 0 < len(first) == len(set(first)) == len(second) and set(first) == set(second)
+
+
+class _Planner:
+    """The slots, buffers and steps of one plan while it is being made."""
+
+    def __init__(
+        self,
+        equation: Equation,
+        sizes: tuple[int, ...],
+        operands: tuple[Layout, ...],
+        out: Layout | None,
+        dtype: np.dtype[Any],
+        options: Options,
+        target: Target,
+    ) -> None:
+        self.equation = equation
+        self.sizes = sizes
+        self.operands = operands
+        self.dtype = dtype
+        self.options = options
+        self.target = target
+        self.result = out or self._allocated_result()
+        self.layouts: list[Layout] = list(operands)
+        self.steps: list[Step] = []
+
+    def plan(self) -> Plan:
+        steps = self._decide()
+        result_slot = len(self.layouts)
+        buffers, scratch = _lay_out(self.layouts[len(self.operands) :], len(self.operands), steps)
+        return Plan(
+            self.equation,
+            self.sizes,
+            self.operands,
+            self.dtype,
+            tuple([_with_result(step, result_slot) for step in steps]),
+            buffers,
+            self.result,
+            scratch,
+            self.options,
+        )
+
+    def _decide(self) -> list[Step]:
+        output = self.equation.output
+        if 0 in self.sizes:
+            return [Clear(RESULT)]
+        slots = [Slot(k, term) for k, term in enumerate(self.equation.terms)]
+        path = self._path(slots)
+        if self.dtype.char == "O":
+            self._contract_along(slots, path, Slot(RESULT, output), self.dtype)
+            return self.steps
+        compute = self.dtype
+        private = self._private_labels(slots)
+        if compute.char == "e" and (len(path) > 1 or private):
+            compute = np.dtype(np.float32)  # intermediates stay unrounded
+        slots = [self._converted(slot, compute) for slot in slots]
+        if private:
+            slots = [self._presummed(slot, private, compute) for slot in slots]
+        direct = self.result.dtype == compute and self.result.aligned
+        into = Slot(RESULT, output) if direct else self._buffer(output, compute)
+        self._contract_along(slots, path, into, compute)
+        if not direct:
+            self.steps.append(Convert(into.number, RESULT, self.layouts[into.number]))
+        return self.steps
+
+    def _allocated_result(self) -> Layout:
+        """The layout of a new result, which is NumPy's: it follows the operands under 'K'."""
+        equation, sizes, order = self.equation, self.sizes, self.options.order
+        shape = tuple([sizes[x] for x in equation.output])
+        if len(shape) > 64:
+            raise EinsumError(
+                f"the result of einsum({quoted(equation.text)}) would have {len(shape)} axes; "
+                "arrays have at most 64"
+            )
+        if math.prod(shape) * self.dtype.itemsize > INTP_MAX:
+            raise EinsumError(
+                f"array is too big: the result of einsum({quoted(equation.text)}) would have the "
+                f"shape {shape}"
+            )
+        if order == "A":
+            order = "F" if all(map(_is_fortran, equation.terms, self.operands)) else "C"
+        strides = _nest.output_strides(
+            order,
+            sizes,
+            self._inputs_of(range(len(self.operands)), equation.terms, self.operands),
+            equation.output,
+            equation.summed,
+            self.dtype.itemsize,
+        )
+        return Layout(shape, strides, self.options.dtype or self.dtype)
+
+    @staticmethod
+    def _inputs_of(numbers: Any, terms: Any, layouts: Any) -> tuple[Any, ...]:
+        return tuple([(terms[k], layouts[k].shape, layouts[k].strides) for k in numbers])
+
+    def _path(self, slots: list[Slot]) -> Path:
+        options = self.options
+        optimize = options.optimize
+        if optimize == "auto" and self.dtype.char == "O" and len(slots) <= MOST_OBJECTS:
+            optimize = False  # Python objects need neither commute nor associate
+        if len(slots) <= 2 and (optimize == "auto" or optimize is False):
+            return (tuple(range(len(slots))),)
+        return contraction_path(
+            [slot.term for slot in slots],
+            self.equation.output,
+            self.sizes,
+            optimize,
+            options.memory_limit,
+        )
+
+    def _converted(self, slot: Slot, dtype: np.dtype[Any]) -> Slot:
+        """The slot itself if kernels can read it as it is, else a copy that they can."""
+        layout = self.layouts[slot.number]
+        if layout.dtype == dtype and layout.dtype.isnative and layout.aligned:
+            return slot
+        shape = tuple(
+            [
+                1 if stride == 0 else size
+                for size, stride in zip(layout.shape, layout.strides, strict=True)
+            ]
+        )
+        order = sorted(range(len(shape)), key=lambda k: -abs(layout.strides[k]))
+        copy = self._buffer(slot.term, dtype, shape, order)
+        self.steps.append(Convert(slot.number, copy.number, layout._replace(shape=shape)))
+        return copy
+
+    def _buffer(
+        self,
+        term: Term,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...] | None = None,
+        order: list[int] | None = None,
+    ) -> Slot:
+        """A new intermediate; axes lie in memory as `order` says, outermost first."""
+        if shape is None:
+            shape = tuple([self.sizes[x] for x in term])
+        strides = [0] * len(shape)
+        step = dtype.itemsize
+        for k in reversed(order if order is not None else range(len(shape))):
+            strides[k] = step
+            step *= shape[k]
+        if step > INTP_MAX:
+            raise EinsumError(
+                f"einsum({quoted(self.equation.text)}) needs an intermediate of shape {shape}, "
+                "which is too big for memory; another contraction path may need less"
+            )
+        self.layouts.append(Layout(shape, tuple(strides), dtype))
+        return Slot(len(self.layouts) - 1, term)
+
+    def _private_labels(self, slots: list[Slot]) -> set[int]:
+        """Labels of one operand alone that are worth summing before any product."""
+        if len(slots) == 1 or self.options.optimize is False or math.prod(self.sizes) <= SMALL_WORK:
+            return set()
+        private = set(range(len(self.sizes))).difference(self.equation.output)
+        seen: set[int] = set()
+        for slot in slots:
+            private -= seen.intersection(slot.term)
+            seen.update(slot.term)
+        return {label for label in private if self.sizes[label] > 1}
+
+    def _presummed(self, slot: Slot, private: set[int], dtype: np.dtype[Any]) -> Slot:
+        """The operand without its private labels."""
+        if private.isdisjoint(slot.term):
+            return slot
+        shared = tuple(dict.fromkeys([x for x in slot.term if x not in private]))
+        partial = self._buffer(shared, dtype, self._extents(shared, [slot]))
+        self._contract([slot], partial, dtype)
+        return partial
+
+    def _sizes_within(self, term: Term, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Sizes of the labels in a step whose result keeps some at 1 for a later broadcast."""
+        if all(self.sizes[x] == n for x, n in zip(term, shape, strict=True)):
+            return self.sizes
+        sizes = list(self.sizes)
+        for label, size in zip(term, shape, strict=True):
+            sizes[label] = size
+        return tuple(sizes)
+
+    def _extents(self, term: Term, taken: list[Slot]) -> tuple[int, ...]:
+        """Sizes of the labels as the operands of one step have them, broadcast to each other."""
+        sizes: dict[int, int] = {}
+        for slot in taken:
+            for label, size in zip(slot.term, self.layouts[slot.number].shape, strict=True):
+                sizes[label] = max(sizes.get(label, 1), size)
+        return tuple([sizes[label] for label in term])
+
+    def _contract_along(
+        self, slots: list[Slot], path: Any, into: Slot, dtype: np.dtype[Any]
+    ) -> None:
+        if len(path) == 1:
+            self._contract([slots[p] for p in path[0]], into, dtype)
+            return
+        left = list(slots)
+        walked = walk([slot.term for slot in slots], into.term, path)
+        for number, (positions, _, kept) in enumerate(walked):
+            taken = [left[p] for p in positions]
+            for p in sorted(positions, reverse=True):
+                del left[p]
+            last = number == len(walked) - 1
+            result = into if last else self._buffer(kept, dtype, self._extents(kept, taken))
+            self._contract(taken, result, dtype)
+            left.append(result)
+
+    def _contract(self, taken: list[Slot], result: Slot, dtype: np.dtype[Any]) -> None:
+        if dtype.char == "O":
+            self.steps.append(ThroughNumPy(tuple(taken), result))
+            return
+        if result.number == RESULT:
+            layout, sizes = self.result, self.sizes
+        else:
+            layout = self.layouts[result.number]
+            sizes = self._sizes_within(result.term, layout.shape)
+        nest = _nest.build(
+            dtype,
+            sizes,
+            self._inputs_of(
+                range(len(taken)),
+                [slot.term for slot in taken],
+                [self.layouts[slot.number] for slot in taken],
+            ),
+            result.term,
+            layout.strides,
+        )
+        if nest.iterations > INTP_MAX:
+            raise EinsumError(
+                compose(
+                    "the sum has more terms than can ever be added up (2**63)", self.equation.text
+                )
+            )
+        self.steps.append(Contract(tuple(taken), result, self.target.schedule(nest)))
+
+
+def _with_result(step: Step, number: int) -> Step:
+    """The step with the result's final slot number in it."""
+    if isinstance(step, Contract) and step.output.number == RESULT:
+        return Contract(step.inputs, Slot(number, step.output.term), step.schedule)
+    if isinstance(step, Convert) and step.target == RESULT:
+        return Convert(step.source, number, step.layout)
+    if isinstance(step, Clear):
+        return Clear(number)
+    if isinstance(step, ThroughNumPy) and step.output.number == RESULT:
+        return ThroughNumPy(step.inputs, Slot(number, step.output.term))
+    return step
+
+
+def _reads(step: Step) -> tuple[int, ...]:
+    if isinstance(step, (Contract, ThroughNumPy)):
+        return tuple(slot.number for slot in step.inputs)
+    return (step.source,) if isinstance(step, Convert) else ()
+
+
+def _writes(step: Step) -> int:
+    if isinstance(step, (Contract, ThroughNumPy)):
+        return step.output.number
+    return step.target if isinstance(step, (Convert, Clear)) else RESULT
+
+
+def _lay_out(
+    layouts: list[Layout], first: int, steps: list[Step]
+) -> tuple[tuple[Buffer, ...], int]:
+    """Places for the buffers in one arena: first fit among those alive at the same time."""
+    if not layouts:
+        return (), 0
+    last_read = {slot: when for when, step in enumerate(steps) for slot in _reads(step)}
+    places: dict[int, tuple[int, int]] = {}  # buffer -> (begin, end) while it is alive
+    offsets = [0] * len(layouts)
+    top = 0
+    for when, step in enumerate(steps):
+        slot = _writes(step)
+        if slot != RESULT:
+            size = -(-layouts[slot - first].nbytes // ARENA_ALIGNMENT) * ARENA_ALIGNMENT
+            begin = 0
+            for taken_begin, taken_end in sorted(places.values()):
+                if begin + size <= taken_begin:
+                    break
+                begin = max(begin, taken_end)
+            places[slot] = (begin, begin + size)
+            offsets[slot - first] = begin
+            top = max(top, begin + size)
+        for dead in [s for s in places if last_read.get(s, -1) <= when]:
+            del places[dead]
+    if top > INTP_MAX:
+        raise EinsumError("the intermediates are too big for memory")
+    return tuple(
+        Buffer(layout, offset) for layout, offset in zip(layouts, offsets, strict=True)
+    ), top
+
+
+def _is_fortran(term: Term, layout: Layout) -> bool:
+    """Whether an operand (its diagonal, where labels repeat) is column-major."""
+    sizes: dict[int, int] = {}
+    strides: dict[int, int] = {}
+    for label, size, stride in zip(term, layout.shape, layout.strides, strict=True):
+        sizes[label] = size
+        strides[label] = strides.get(label, 0) + stride
+    return _is_contiguous(tuple(sizes.values()), tuple(strides.values()), layout.dtype.itemsize)
+
+
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
+    """Whether elements follow each other with the first axis fastest."""
+    if 0 in shape:
+        return True
+    for size, stride in zip(shape, strides, strict=True):
+        if size != 1 and stride != itemsize:
+            return False
+        itemsize *= size
+    return True

@@ -1,0 +1,173 @@
+"""Schedules: the order of the loops, and when NumPy's matmul is the better family."""
+
+import random
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from fastein._nest import build
+from fastein.cpu._loop_order import loop_order
+from fastein.cpu.machine import MACHINE
+from fastein.cpu.schedule import MATMUL_DTYPES, as_matrices, matrix_axes, schedule
+
+
+def nest_of(equation, sizes, dtype="f8", orders=None):
+    """A nest on contiguous operands; `orders` gives the memory order of each operand's axes."""
+    left, right = equation.split("->")
+    letters = "".join(dict.fromkeys(left.replace(",", "") + right))
+    terms = left.split(",") + [right]
+    itemsize = np.dtype(dtype).itemsize
+    operands = []
+    for term, order in zip(terms, orders or terms, strict=True):
+        strides = {
+            x: itemsize * int(np.prod([sizes[y] for y in order[k + 1 :]]))
+            for k, x in enumerate(order)
+        }
+        shape = tuple(sizes[x] for x in term)
+        operands.append((tuple(map(letters.index, term)), shape, tuple(strides[x] for x in term)))
+    *inputs, (output, _, strides) = operands
+    every = tuple(sizes[x] for x in letters)
+    return build(np.dtype(dtype), every, tuple(inputs), output, strides)
+
+
+def random_nest(rng, dtype):
+    letters = "abcdef"
+    sizes = {x: rng.randint(2, 9) for x in letters}
+    terms = ["".join(rng.sample(letters, rng.randint(1, 4))) for _ in range(rng.randint(1, 3))]
+    used = sorted(set("".join(terms)))
+    right = "".join(rng.sample(used, rng.randint(0, len(used))))
+    orders = ["".join(rng.sample(t, len(t))) for t in (*terms, right)]
+    return nest_of(",".join(terms) + "->" + right, sizes, dtype, orders)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "e", "i2", "g", "?"])
+@pytest.mark.parametrize("seed", range(4))
+def test_invariants_of_the_loop_order(dtype, seed):
+    rng = random.Random(seed)
+    for _ in range(100):
+        nest = random_nest(rng, dtype)
+        order, seconds = loop_order(nest, MACHINE)
+        assert sorted(order) == list(range(nest.rank))
+        assert seconds > 0
+        summed = nest.ordered(order).summed
+        if summed and summed[-1]:
+            assert list(summed) == sorted(summed)  # one register per element of the output
+        if dtype == "e" and any(summed):
+            assert summed[-1]  # float16 rounds once
+        strides = nest.ordered(order).strides
+        reach = [sum(abs(row[a]) for row in strides) for a in range(nest.rank - 1)]
+        for a in range(len(reach) - 1):
+            assert reach[a] >= reach[a + 1] or (summed[-1] and summed[a] != summed[a + 1])
+
+
+@pytest.mark.parametrize(
+    ("equation", "sizes", "orders", "want"),
+    [
+        ("i->i", {"i": 9}, None, "map"),
+        ("i,i->", {"i": 9}, None, "dot"),
+        ("ij->i", {"i": 99, "j": 99}, None, "dot"),
+        ("ij->j", {"i": 99, "j": 99}, None, "map"),
+        ("ij->i", {"i": 99, "j": 99}, ["ji", "i"], "map"),
+        ("ij,jk->ik", {"i": 9, "j": 9, "k": 9}, None, "map"),
+        ("ij,kj->ik", {"i": 9, "j": 99, "k": 9}, None, "dot"),
+        ("i,j->ij", {"i": 9, "j": 9}, None, "map"),
+        (",->", {}, None, "scalar"),
+    ],
+)
+def test_the_innermost_loop(equation, sizes, orders, want):
+    chosen = schedule(nest_of(equation, sizes, orders=orders))
+    assert (chosen.family, chosen.inner) == ("nest", want)
+    assert str(chosen).startswith(f"nest: {want} over loops [")
+
+
+def test_only_an_output_loop_is_shared_among_threads():
+    sizes = {"i": 50, "j": 60}
+    assert schedule(nest_of("ij->i", sizes)).parallel
+    assert not schedule(nest_of("ij->", sizes)).parallel
+    assert not schedule(nest_of("ij->j", sizes)).parallel
+    assert not schedule(nest_of("->", {})).parallel
+
+
+BIG = {"b": 3, "i": 100, "j": 101, "k": 102, "l": 5}
+
+
+@pytest.mark.parametrize("equation", ["ij,jk->ik", "bij,bjk->bik", "ji,kj->ki", "ijl,jlk->ik"])
+@pytest.mark.parametrize("dtype", sorted(MATMUL_DTYPES))
+def test_large_products_of_matrices_go_to_matmul(equation, dtype):
+    chosen = schedule(nest_of(equation, BIG, dtype))
+    assert chosen.family == "matmul"
+    assert not chosen.parallel
+    assert str(chosen).startswith("matmul: ")
+    assert schedule(nest_of(equation, BIG, dtype), matmul=False).family == "nest"
+
+
+@pytest.mark.parametrize(
+    ("equation", "sizes", "dtype"),
+    [
+        ("ij,jk->ik", {"i": 2, "j": 2, "k": 2}, "f8"),  # a call costs more
+        ("ij,jk->ik", BIG, "i8"),
+        ("ij,jk->ik", BIG, "g"),
+        ("ij,j->i", BIG, "f8"),
+        ("ij,ij->ij", BIG, "f8"),
+        ("ij,ij->", BIG, "f8"),
+        ("i,k->ik", BIG, "f8"),
+        ("ij,jk,kl->il", BIG, "f8"),
+        ("ijb,jk->ik", BIG, "f8"),  # b is private to one operand
+    ],
+)
+def test_what_stays_a_nest(equation, sizes, dtype):
+    assert schedule(nest_of(equation, sizes, dtype)).family == "nest"
+
+
+def test_the_cheaper_family_wins():
+    nest = nest_of("ij,jk->ik", BIG)
+    slow = replace(MACHINE, matmul_flops=1e6)
+    assert schedule(nest, machine=slow).family == "nest"
+    assert schedule(nest).seconds < schedule(nest, matmul=False).seconds
+
+
+def test_axes_by_role():
+    nest = nest_of("bij,bjk->bik", BIG)
+    matrix = matrix_axes(nest)
+    role = {name: [nest.sizes[a] for a in getattr(matrix, name)] for name in matrix.__slots__}
+    assert role == {"batch": [3], "rows": [100], "columns": [102], "sums": [101]}
+    for equation in ("ij,ij->ij", "ij,jk->i", "ij,ik->jk"):
+        found = matrix_axes(nest_of(equation, BIG))
+        assert (found is None) == (equation != "ij,ik->jk")
+
+
+def test_sums_stand_as_the_larger_operand_has_them():
+    sizes = {"i": 100, "j": 4, "l": 5, "k": 3}
+    nest = nest_of("ijl,ljk->ik", sizes)
+    assert [nest.sizes[a] for a in matrix_axes(nest).sums] == [4, 5]
+    nest = nest_of("ijl,ljk->ik", {**sizes, "i": 3, "k": 100})
+    assert [nest.sizes[a] for a in matrix_axes(nest).sums] == [5, 4]
+
+
+@pytest.mark.parametrize(
+    ("row", "sizes", "want"),
+    [
+        ((40, 8), (3, 5), True),
+        ((8, 24), (3, 5), True),
+        ((80, 8), (3, 5), True),  # gaps between the rows are fine
+        ((80, 16), (3, 5), False),
+        ((-40, 8), (3, 5), True),
+        ((40, -8), (3, 5), False),
+    ],
+)
+def test_matrices_in_place(row, sizes, want):
+    assert as_matrices(row, sizes, ((0,), (1,)), 8) is want
+
+
+def test_grouped_axes_must_be_one_walk():
+    assert as_matrices((120, 40, 8), (2, 3, 5), ((0, 1), (2,)), 8)
+    assert not as_matrices((160, 40, 8), (2, 3, 5), ((0, 1), (2,)), 8)
+    assert not as_matrices((40, 80, 8), (2, 3, 5), ((0, 1), (2,)), 8)
+
+
+def test_schedules_are_frozen_data():
+    one, two = (schedule(nest_of("ij,jk->ik", BIG)) for _ in range(2))
+    assert one == two
+    with pytest.raises(FrozenInstanceError):
+        one.family = "other"
