@@ -16,7 +16,7 @@ NUMPY_MACROS = [
 ]
 # CYTHON_CCOMPLEX=0: C99 complex products check for NaN and call a library routine; the naive
 # product is both what NumPy computes and what the compiler can vectorise.
-EXTRA_MACROS = {"fastein.cpu._baseline": [("CYTHON_CCOMPLEX", "0")]}
+EXTRA_MACROS = {"fastein.cpu._inner_loops": [("CYTHON_CCOMPLEX", "0")]}
 WITHOUT_NUMPY = {"fastein._parser"}
 
 # Sums may be regrouped, so that reductions vectorise; NaN and infinity keep their meaning, which
@@ -32,7 +32,7 @@ ARITHMETIC_FLAGS = {
     "msvc": ["/O2"],
 }
 ARITHMETIC_FLAGS["mingw32"] = ARITHMETIC_FLAGS["unix"]
-ARITHMETIC_MODULES = {"fastein.cpu._baseline"}
+ARITHMETIC_MODULES = {"fastein.cpu._inner_loops"}
 
 JOBS = os.cpu_count() or 1
 

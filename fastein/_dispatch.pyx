@@ -13,7 +13,7 @@ from numpy cimport ndarray
 import numpy as np
 
 from ._parser import parse, parse_key, sublist_key
-from ._plan_cache cimport Entry, find, remember
+from ._plan_cache cimport Entry, find, generation, remember
 from ._plan_cache import clear_plans
 from .config import on_change, settings
 from .cpu._runtime cimport Executable
@@ -25,6 +25,7 @@ cnp.import_array()
 
 cdef enum:
     MOST_NAMES = 4096  # equations, option sets
+    MOST_DEPTH = 64    # of nested lists
 
 
 cdef dict _known_names = {}
@@ -177,12 +178,13 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     """Answer a call whose operands are arrays, making its plan if there is none."""
     cdef Entry entry = find(subscripts, operands, 0, out, options)
     cdef Executable executable = None
+    cdef uint64_t made_in = generation()
     if entry is None:
         if options is _defaults and _may_be_simple:
             executable = simple(_names(subscripts, operands).recipe, operands, out)
         if executable is None:
             executable = _planned(subscripts, operands, out, options)
-        entry = remember(subscripts, operands, out, options, executable)
+        entry = remember(subscripts, operands, out, options, executable, made_in)
     if out is None:
         return entry.executable.run(operands, 0, None)
     return into(entry, operands, 0, out)
@@ -266,7 +268,7 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
         options = _options(dtype, order, casting, optimize, strict)
         given = arguments[1:]
         try:
-            operands = tuple([np.asarray(x) for x in given])
+            operands = tuple([as_array(x) for x in given])
             return _answer(subscripts, operands, out, options)
         except EinsumError:
             if not _is_list_of_operands(given):
@@ -274,12 +276,33 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
         except ValueError:  # a ragged list is no array, but may be a list of operands
             if not _is_list_of_operands(given):
                 raise
-        return _answer(subscripts, tuple([np.asarray(x) for x in given[0]]), out, options)
+        return _answer(subscripts, tuple([as_array(x) for x in tuple(given[0])]), out, options)
     subscripts, given = sublist_key(arguments)
     options = _options(dtype, order, casting, optimize, strict)
     if optimize is False:
         _check_letters(subscripts)
-    return _answer(subscripts, tuple([np.asarray(x) for x in given]), out, options)
+    return _answer(subscripts, tuple([as_array(x) for x in given]), out, options)
+
+
+cpdef object as_array(object given):
+    """An operand as a base-class array."""
+    if type(given) is list:
+        given = _settled(given, MOST_DEPTH, {})
+    return np.asarray(given)
+
+
+cdef object _settled(list given, int depth, dict seen):
+    """Nested lists as tuples: NumPy crashes if an element's conversion shortens a list."""
+    if depth == 0:
+        return given  # deeper than arrays go, as NumPy will say
+    if id(given) in seen:
+        if seen[id(given)] is None:
+            raise EinsumError("an operand is a list that contains itself")
+        return seen[id(given)]
+    seen[id(given)] = None
+    settled = tuple([_settled(x, depth - 1, seen) if type(x) is list else x for x in given])
+    seen[id(given)] = settled
+    return settled
 
 
 cdef int _check_letters(tuple key) except -1:

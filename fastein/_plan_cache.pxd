@@ -15,4 +15,5 @@ cdef class Entry:
 
 cdef Entry find(object subscripts, tuple operands, Py_ssize_t first, object out, object options)
 cdef Entry remember(object subscripts, tuple operands, object out, object options,
-                    Executable executable)
+                    Executable executable, uint64_t made_in)
+cdef uint64_t generation() noexcept

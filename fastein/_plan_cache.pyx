@@ -31,6 +31,7 @@ cdef list _buckets = [None] * BUCKETS
 cdef Py_ssize_t _plans = 0
 cdef Py_ssize_t _words = 0
 cdef uint64_t _clock = 0
+cdef uint64_t _generation = 0
 
 
 cdef class Entry:
@@ -122,9 +123,18 @@ cdef int64_t *gather(tuple operands, Py_ssize_t first, object out, int64_t *near
     return words
 
 
+cdef uint64_t generation() noexcept:
+    """Which settings plans are made under: changes whenever the cache is cleared."""
+    return _generation
+
+
 cdef Entry remember(object subscripts, tuple operands, object out, object options,
-                    Executable executable):
-    """Put a plan into the cache, evicting the less recently used half when it is full."""
+                    Executable executable, uint64_t made_in):
+    """Put a plan into the cache, evicting the less recently used half when it is full.
+
+    A plan that was made in an earlier `generation` is not kept: the settings have changed while
+    it was in the making.
+    """
     global _plans, _words
     cdef int64_t near[NEAR_WORDS]
     cdef int64_t *words
@@ -143,8 +153,8 @@ cdef Entry remember(object subscripts, tuple operands, object out, object option
     entry.options = options
     entry.executable = executable
     entry.used = _tick()
-    if nwords > MOST_WORDS // 4:
-        return entry  # larger than is worth keeping
+    if nwords > MOST_WORDS // 4 or made_in != _generation:
+        return entry  # larger than is worth keeping, or out of date
     if _plans >= MOST_PLANS or _words + nwords > MOST_WORDS:
         evict()
     insert(entry)
@@ -170,7 +180,7 @@ cdef void evict():
         while entry is not None:
             entries.append(entry)
             entry = entry.next
-    clear_plans()
+    drop_all()
     entries.sort(key=_used_last, reverse=True)
     for entry in entries[:MOST_PLANS // 2]:
         words += entry.nwords
@@ -185,6 +195,12 @@ def _used_last(Entry entry):
 
 def clear_plans():
     """Forget all plans (after a change of the settings, on which plans depend)."""
+    global _generation
+    _generation += 1
+    drop_all()
+
+
+cdef void drop_all():
     global _buckets, _plans, _words
     cdef Entry entry
     for first in _buckets:

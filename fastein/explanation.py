@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ._dispatch import normalised_options, plan_for
+from ._dispatch import as_array, normalised_options, plan_for
 from ._parser import parse, parse_key, sublist_key
+from .config import settings
 from .equation import Equation, bind, expand
 from .errors import EinsumError, quoted
 from .path import Path, contraction_path, loop_cost, path_cost, walk
@@ -49,10 +50,10 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     else:
         key, operands = sublist_key(arguments)
         subscripts = parse_key(key)
-    shapes = [np.shape(x) for x in operands]
+    shapes = [as_array(x).shape for x in operands]
     equation = expand(subscripts, shapes)
     sizes = bind(equation, shapes)
-    path = contraction_path(equation.terms, equation.output, sizes, optimize)
+    path = contraction_path(equation.terms, equation.output, sizes, optimize, settings.memory_limit)
     return ["einsum_path", *path], "\n".join(_path_lines(equation, sizes, path))
 
 
@@ -107,7 +108,7 @@ def _layout(given: Any, dtype: Any) -> Layout:
         kind = np.dtype(np.float64 if dtype is None else dtype)
         strides = [kind.itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
         return Layout(shape, tuple(strides), kind)
-    array = np.asarray(given)
+    array = as_array(given)
     return Layout(array.shape, array.strides, array.dtype, array.flags.aligned)
 
 

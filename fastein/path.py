@@ -181,10 +181,13 @@ def _search(
     finder = _strategy(optimize) if isinstance(optimize, str) else optimize
     symbols = [get_symbol(label) for label in range(len(sizes))]
     inputs = [frozenset(symbols[x] for x in term) for term in terms]
-    found = finder(
-        inputs,
-        frozenset(symbols[x] for x in output),
-        dict(zip(symbols, sizes, strict=True)),
-        memory_limit,
-    )
+    kept = frozenset(symbols[x] for x in output)
+    try:
+        found = finder(inputs, kept, dict(zip(symbols, sizes, strict=True)), memory_limit)
+    except RuntimeError as reason:
+        if memory_limit is None:
+            raise
+        raise EinsumError(
+            f"{optimize!r} finds no path with intermediates of at most {memory_limit} elements"
+        ) from reason
     return _explicit([tuple(sorted(step)) for step in found], len(terms))

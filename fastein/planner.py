@@ -236,8 +236,8 @@ class _Planner:
     def _path(self, slots: list[Slot]) -> Path:
         options = self.options
         optimize = options.optimize
-        if optimize == "auto" and self.dtype.char == "O" and len(slots) <= MOST_OBJECTS:
-            optimize = False  # Python objects need neither commute nor associate
+        if self.dtype.char == "O" and (optimize == "auto" or optimize is False):
+            return _in_order(len(slots), MOST_OBJECTS)  # objects need neither commute nor associate
         if len(slots) <= 2 and (optimize == "auto" or optimize is False):
             return (tuple(range(len(slots))),)
         return contraction_path(
@@ -253,6 +253,9 @@ class _Planner:
         layout = self.layouts[slot.number]
         if layout.dtype == dtype and layout.dtype.isnative and layout.aligned:
             return slot
+        if dtype != self.dtype != layout.dtype:
+            slot = self._converted(slot, self.dtype)  # float16 rounds its operands, not its sums
+            layout = self.layouts[slot.number]
         shape = tuple(
             [
                 1 if stride == 0 else size
@@ -368,6 +371,17 @@ class _Planner:
                 )
             )
         self.steps.append(Contract(tuple(taken), result, self.target.schedule(nest)))
+
+
+def _in_order(count: int, most: int) -> Path:
+    """The path that multiplies from left to right, `most` operands at a time."""
+    path = [tuple(range(min(count, most)))]
+    left = count - len(path[0]) + 1
+    while left > 1:  # the product so far is the last of those left, and comes first
+        taken = min(left, most)
+        path.append((left - 1, *range(taken - 1)))
+        left -= taken - 1
+    return tuple(path)
 
 
 def _with_result(step: Step, number: int) -> Step:

@@ -29,7 +29,7 @@ def values(dtype, shape, seed=0):
     if kind.kind == "c":
         array.imag = rng.standard_normal(shape)
     elif dtype == "g":
-        array += np.longdouble(2) ** -60  # more digits than a float64 has
+        array += rng.standard_normal(shape) * np.longdouble(2) ** -60  # beyond a float64
     return array
 
 
@@ -51,10 +51,18 @@ def check(got, want, terms=1):
 
 
 def guarded(shape, dtype, order="C", step=1):
-    """An output cut out of poisoned memory, and that memory."""
-    whole = np.empty([n * step + 6 for n in shape], dtype, order)
-    whole.reshape(-1, order="A").view(np.uint8)[:] = 0xFF  # NaN in every floating-point dtype
-    return whole[tuple(slice(3, 3 + n * step, step) for n in shape)], whole
+    """An output cut out of memory full of NaN (every bit set), and that memory."""
+    sizes = [n * step + 6 for n in shape]
+    count = int(np.prod(sizes)) * np.dtype(dtype).itemsize
+    whole = np.full(count, 0xFF, np.uint8)
+    array = whole.view(dtype).reshape(sizes, order=order)
+    return array[(..., *(slice(3, 3 + n * step, step) for n in shape))], whole
+
+
+def only_wrote(out, whole):
+    """Whether all memory around the output is still full of NaN."""
+    out[...] = np.full(out.itemsize, 0xFF, np.uint8).view(out.dtype).reshape(())
+    return (whole == 0xFF).all()
 
 
 # operands, output and kind of innermost loop: dot, map, axpy, odometers of up to three outer loops
@@ -104,26 +112,146 @@ def operands_of(equation, dtype, step=1):
     ]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype_in_every_loop(dtype, step):
     for equation in EQUATIONS:
         operands = operands_of(equation, dtype, step)
         want = reference(equation, *operands)
-        check(np.asarray(einsum(equation, *operands, optimize=False)), want, 3000)
         for order, gap in (("C", 1), ("F", 1), ("C", 2)):
             out, whole = guarded(want.shape, dtype, order, gap)
             assert einsum(equation, *operands, out=out, optimize=False) is out
-            check(out, want, 3000)
-            out.view(np.uint8 if out.ndim == 0 else dtype)[...] = 0
-            rest = whole.copy()
-            rest[tuple(slice(3, 3 + n * gap, gap) for n in want.shape)] = np.nan if (
-                want.dtype.kind in "fc"
-            ) else 1
-            if want.dtype.kind in "fc":
-                assert np.isnan(rest).all(), equation
-            elif dtype != "?":
-                ones = np.zeros(1, dtype) - np.ones(1, dtype)  # every bit set
-                outside = np.ones(whole.shape, bool)
-                outside[tuple(slice(3, 3 + n * gap, gap) for n in want.shape)] = False
-                assert (whole[outside] == ones).all(), equation
+            check(out, want, 1000)
+            assert only_wrote(out, whole), equation
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5])
+def test_sums_in_chunks(dtype, count):
+    x, y = values(dtype, count), values(dtype, (2, count), 1)
+    tall = values(dtype, (count, 2), 2)
+    for equation, operands in (
+        ("i->", (x,)),
+        ("i,i->", (x, y[1])),
+        ("i,i->", (x[::-1], tall[:, 1])),
+        ("ai->a", (y,)),
+        ("ai,i->a", (y, x)),
+        ("i,i,i->", (x, y[0], tall[:, 0])),
+    ):
+        want = reference(equation, *operands)
+        out, whole = guarded(want.shape, dtype)
+        einsum(equation, *operands, out=out, optimize=False)
+        check(out, want, 50 * count**0.5)
+        assert only_wrote(out, whole)
+
+
+def test_chunks_add_up_pairwise_enough():
+    x = np.full(10**6, 0.1, "f4")
+    assert abs(einsum("i->", x) - 1e5) < 30  # one long sum would be off by about 1000
+
+
+def test_float16_accumulates_in_float32():
+    ones = np.ones((4096, 3), "e")
+    np.testing.assert_array_equal(einsum("ij->j", ones), [4096] * 3)
+    np.testing.assert_array_equal(einsum("ij->i", ones.T.copy()), [4096] * 3)
+    assert einsum("ij->", ones) == 12288
+    cube = np.ones((40, 50, 3), "e")
+    np.testing.assert_array_equal(einsum("ijk->k", cube), [2000] * 3)
+    np.testing.assert_array_equal(einsum("ijk,ijk->k", cube, cube), [2000] * 3)
+    long = np.ones(3 * CHUNK, "e")
+    assert einsum("i,->", long, np.float16(0.125)) == 3 * CHUNK / 8
+
+
+@pytest.mark.parametrize("equation", ["i->i", "i,->i"])
+def test_every_float16_survives(equation):
+    every = np.arange(2**16, dtype=np.uint16).view("e")
+    operands = (every, np.ones((), "e"))[: 1 + equation.count(",")]
+    with np.errstate(invalid="ignore"):
+        got = einsum(equation, *operands, out=np.empty(2**16, "e"))
+    np.testing.assert_array_equal(got, every)  # NaN equals NaN here
+
+
+def test_float16_rounds_to_nearest_even():
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 2**16, (2, 50000), np.uint16).view("e")
+    with np.errstate(all="ignore"):
+        want = (a.astype("f4") * b.astype("f4")).astype("e")
+    np.testing.assert_array_equal(einsum("i,i->i", a, b), want)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_wrap(dtype):
+    info = np.iinfo(dtype)
+    extremes = np.array([info.min, info.max, info.max // 2 + 1, 1, info.max - 1], dtype)
+    bits = np.dtype(dtype).itemsize * 8
+
+    def wrapped(value):
+        value %= 2**bits
+        return value - 2**bits if value > info.max else value
+
+    exact = [int(x) for x in extremes]
+    with np.errstate(all="raise"):
+        products = einsum("i,j->ij", extremes, extremes)
+        assert int(einsum("i->", extremes)) == wrapped(sum(exact))
+        assert int(einsum("i,i,i->", *[extremes] * 3)) == wrapped(sum(x**3 for x in exact))
+    assert products.tolist() == [[wrapped(x * y) for y in exact] for x in exact]
+
+
+EQUATIONS_OF_BOOL = ["i->i", "i->", "ij->j", "ij->i", "i,i->", "i,i->i", "ij,jk->ik", "i,i,i->i"]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS_OF_BOOL)
+def test_bool_with_other_bytes_than_0_and_1(equation):
+    terms, right = equation.split("->")
+    sizes = {"i": 16, "j": 17, "k": 18}
+    rng = np.random.default_rng(5)
+    operands = []
+    for term in terms.split(","):
+        array = rng.choice(np.array([0, 1, 2, 4, 128, 255], np.uint8), [sizes[x] for x in term])
+        operands.append(array.view(bool))
+    want = np.einsum(equation, *[x.view(np.uint8) != 0 for x in operands])
+    out = np.empty([sizes[x] for x in right], bool)
+    einsum(equation, *operands, out=out)
+    np.testing.assert_array_equal(out.view(np.uint8), want.view(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["d", "g", "D"])
+@pytest.mark.parametrize("count", range(3, 17))
+def test_products_go_from_left_to_right(count, dtype):
+    huge, tiny = [
+        np.array(x, "g") for x in (("1e200", "1e-300"), ("1e3000", "1e-4500"))[dtype == "g"]
+    ]
+    for first in range(count - 2):
+        for last in range(first + 2, count):
+            factors = [np.ones(9, dtype)] * count
+            factors[first] = factors[first + 1] = np.full(9, huge, dtype)
+            factors[last] = np.full(9, tiny, dtype)
+            for operands in (factors, [factors[0], *[x[0] for x in factors[1:]]]):
+                term = ",".join("i" if np.ndim(x) else "" for x in operands)
+                for right in ("i", ""):
+                    got = einsum(f"{term}->{right}", *operands, optimize=False)
+                    assert not np.isfinite(got).any(), (first, last)
+
+
+def test_complex_products_are_naive():
+    got = einsum("i,i->i", np.array([complex(np.inf, 0)]), np.array([1 + 0j]))
+    assert np.isinf(got.real[0])
+    assert np.isnan(got.imag[0])
+
+
+def test_nothing_is_skipped_and_nothing_read_from_the_output():
+    zero, bad = np.zeros(4), np.array([np.nan, np.inf, 1, 2])
+    got = einsum("i,j->ij", zero, bad)
+    np.testing.assert_array_equal(np.isnan(got), np.tile([True, True, False, False], (4, 1)))
+    for equation in ("ij->j", "ij->i", "ij,ik->jk", "ijk->j"):
+        shapes = [(3,) * len(term) for term in equation.split("->")[0].split(",")]
+        out = np.full((3,) * len(equation.split("->")[1]), np.nan)
+        assert np.isfinite(einsum(equation, *map(np.ones, shapes), out=out)).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deep_odometers(dtype):
+    wide = values(dtype, (3,) * 9)[::2, :, ::2, :, ::2, :, ::2]
+    equation = "abcdefghi->bdfa"
+    check(einsum(equation, wide), reference(equation, wide), 500)
+    assert "nest: " in explain(equation, wide)

@@ -15,16 +15,19 @@ LAYERS = {
     "errors": 0,
     "config": 0,
     "diagnose": 0,
+    "numpy_einsum": 0,
     "_parser": 1,
     "equation": 1,
     "path": 1,
     "_nest": 2,
     "nest": 2,
     "plan": 2,
+    "planner": 2,
     "target": 2,
     "store": 2,
     "cpu": 3,
     "_dispatch": 4,
+    "_plan_cache": 4,
     "explanation": 4,
     "api": 5,
     "": 5,
@@ -51,7 +54,8 @@ def modules():
 
 
 def layer(module):
-    return LAYERS.get(module.split(".")[0])
+    """Look a layer up; a module that has none is above all others."""
+    return LAYERS.get(module.split(".")[0], 99)
 
 
 def absolute(module, path, level, target):
@@ -115,7 +119,7 @@ MODULES = list(modules())
 
 
 def test_every_module_has_a_layer():
-    assert [module for module, _ in MODULES if layer(module) is None] == []
+    assert [module for module, _ in MODULES if layer(module) == 99] == []
 
 
 @pytest.mark.parametrize(("module", "path"), MODULES, ids=[str(p.name) for _, p in MODULES])
@@ -123,8 +127,7 @@ def test_imports_only_from_its_own_layer_or_lower(module, path):
     upwards = [
         target
         for target in imports(module, path)
-        if (layer(target) is None or layer(target) > layer(module))
-        and (module, target) not in ALLOWED
+        if layer(target) > layer(module) and (module, target) not in ALLOWED
     ]
     assert upwards == [], f"fastein.{module} (layer {layer(module)}) imports from above"
 

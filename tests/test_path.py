@@ -72,7 +72,7 @@ def test_one_or_two_operands_need_no_search(optimize):
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_an_unknown_name_lists_the_known_ones(count):
-    with pytest.raises(UnknownOptimizeError, match="'best'.*auto.*optimal") as caught:
+    with pytest.raises(UnknownOptimizeError, match=r"'best'.*auto.*optimal") as caught:
         contraction_path(CHAIN[:count], (), SIZES, "best")
     assert isinstance(caught.value, EinsumError | KeyError)
     assert not str(caught.value).startswith('"')  # KeyError would quote it

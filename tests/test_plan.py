@@ -8,7 +8,8 @@ import pytest
 from fastein import EinsumError
 from fastein._dispatch import normalised_options, plan_for
 from fastein.path import SMALL_WORK
-from fastein.plan import ARENA_ALIGNMENT, Clear, Contract, Convert, Layout, ThroughNumPy, View
+from fastein.plan import Clear, Contract, Convert, Layout, ThroughNumPy, View
+from fastein.planner import ARENA_ALIGNMENT
 
 
 def layout_of(x):
@@ -141,7 +142,9 @@ def test_intermediates_keep_size_one_until_something_broadcasts_them():
 def test_dead_buffers_are_reused_first_fit():
     n = 32
     chain = [np.ones((n, n))] * 6
-    plan = plan_of("ab,bc,cd,de,ef,fg->ag", *chain, optimize=[(0, 1)] + [(0, 4 - k) for k in range(4)])
+    plan = plan_of(
+        "ab,bc,cd,de,ef,fg->ag", *chain, optimize=[(0, 1)] + [(0, 4 - k) for k in range(4)]
+    )
     check_arena(plan)
     size = n * n * 8
     assert [buffer.offset for buffer in plan.buffers] == [0, size, 0, size]

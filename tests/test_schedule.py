@@ -16,7 +16,7 @@ def nest_of(equation, sizes, dtype="f8", orders=None):
     """A nest on contiguous operands; `orders` gives the memory order of each operand's axes."""
     left, right = equation.split("->")
     letters = "".join(dict.fromkeys(left.replace(",", "") + right))
-    terms = left.split(",") + [right]
+    terms = [*left.split(","), right]
     itemsize = np.dtype(dtype).itemsize
     operands = []
     for term, order in zip(terms, orders or terms, strict=True):

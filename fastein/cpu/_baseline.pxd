@@ -1,8 +1,4 @@
-# An innermost loop of n steps: p[k] points to operand k (the output last), s[k] is its stride.
-# `first` says that the output has not been visited yet; `carry` keeps a float16 sum unrounded
-# from one visit of an output element to the next.
-ctypedef void (*inner_t)(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
-                         float *carry) noexcept nogil
+from ._inner_loops cimport inner_t
 
 ctypedef void (*kernel_t)(char **data, Py_ssize_t *shape, Py_ssize_t *strides,
                           char *scratch, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
@@ -20,7 +16,5 @@ ctypedef struct Header:
     char **pointers
     Py_ssize_t *steps
 
-cdef inner_t dot_for(int type_num) noexcept nogil
-cdef inner_t map_for(int type_num) noexcept nogil
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil

@@ -19,8 +19,9 @@ import numpy as np
 
 from ..config import settings
 from .._nest cimport LoopNest
-from ._baseline cimport NEAR, Header, dot_for, kernel_t, map_for
+from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
+from ._inner_loops cimport dot_for, map_for
 from ._threads cimport share
 
 cnp.import_array()
@@ -47,7 +48,9 @@ cdef enum Kind:
 cdef double RELEASE_WORK = 2e4
 cdef double SHARE_WORK = 5e5
 
-cdef Py_ssize_t ALIGNMENT = 64
+cdef enum:
+    ALIGNMENT = 64
+
 _quiet = np.errstate
 RELEASE_ITERATIONS = int(RELEASE_WORK)
 
@@ -210,19 +213,20 @@ cdef class NestStep(Step):
         header.steps = <Py_ssize_t *>(room + 2 * nop)
         for k in range(nop):
             room[k] = slots[self.slots[k]]
-        cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
-        with nogil:
-            self.function(room, self.nest.size, self.nest.stride, <char *>&header, 0, n)
-        free(room)
+        try:
+            self.perform_large(room, &header)
+        finally:
+            free(room)
         return 0
 
     cdef int perform_large(self, char **data, Header *header) except -1:
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
         cdef int threads = 1
         cdef kernel_t function = self.function
-        tier = self.tier if self.kernel is None else None
+        tier = self.tier if self.kernel is None and self.work >= RELEASE_WORK else None
         start = perf_counter() if tier is not None else None
-        if self.parallel and self.work >= SHARE_WORK:
+        # the pointers in the header are one kernel call's room: no sharing where there are any
+        if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
             threads = min(<Py_ssize_t>settings.num_threads, n)
         if threads > 1:
             share(function, data, self.nest, <char *>header, n, threads)
@@ -290,7 +294,7 @@ cdef class Executable:
 
     cdef object run(self, tuple operands, Py_ssize_t first, object out):
         cdef char *near[NEAR]
-        cdef char scalar[64]
+        cdef char scalar[128]
         cdef char *arena = NULL
         cdef char **slots = near
         cdef int k
@@ -372,7 +376,7 @@ cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shap
 
 
 cdef inline char *_aligned(char *address) noexcept:
-    return address + (-<uintptr_t>address) % 32
+    return address + (-<uintptr_t>address) % ALIGNMENT
 
 
 def place(layout):

@@ -13,15 +13,15 @@ from numpy cimport (
 )
 
 from .._nest cimport LoopNest, fuse, sort_by_stride
-from ._baseline cimport dot_for
+from ._inner_loops cimport dot_for
 from ._loop_order cimport Rates, order_loops, rates_of
 from ._runtime cimport Executable, NestStep, loops_executable, view_executable
 
 from ..path import SMALL_WORK
 from ._runtime import RELEASE_ITERATIONS
-from .machine import MACHINE
 
-cdef Rates RATES = rates_of(MACHINE)
+cdef Rates _rates  # the machine's, from the first recipe on
+cdef bint _has_rates = False
 
 cdef enum:
     MOST_LABELS = 24
@@ -37,7 +37,13 @@ cdef class Recipe:
     """
 
     def __init__(self, equation):
+        global _rates, _has_rates
         cdef int p, k, label
+        if not _has_rates:
+            from .machine import MACHINE  # not before there is something to plan
+
+            _rates = rates_of(MACHINE)
+            _has_rates = True
         order = (*equation.output, *equation.summed)
         self.nlabels = len(order)
         self.nout = len(equation.output)
@@ -210,5 +216,5 @@ cdef LoopNest nest_of(Recipe recipe, object dtype, npy_intp *size, Py_ssize_t *t
         nest.stride[recipe.nin * nest.rank + rank] = strides[label] if label < recipe.nout else 0
         rank += 1
     fuse(nest)
-    order_loops(nest, &RATES, order)
+    order_loops(nest, &_rates, order)
     return nest.permuted(order)

@@ -8,6 +8,8 @@ Nothing about them survives a fork; where no thread can be started the caller do
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 
+from sys import is_finalizing
+
 
 cdef class Share:
     """One thread's share of the outermost loop."""
@@ -36,6 +38,7 @@ def _serve(queue):
         part = None  # keep nothing alive while waiting
 
 
+cdef object SimpleQueue = None  # imported with the first thread
 cdef object _queue = None
 cdef int _threads = 0
 
@@ -49,17 +52,19 @@ def _forget_threads():
 
 cdef int _start_threads(int wanted) except -1:
     """Have `wanted` pool threads if possible; how many there are."""
-    global _queue, _threads
+    global SimpleQueue, _queue, _threads
     if _threads >= wanted:
         return _threads
     import os
-    import queue
     import threading
 
-    if _queue is None:
-        _queue = queue.SimpleQueue()
+    if SimpleQueue is None:
+        from queue import SimpleQueue
+
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_threads)
+    if _queue is None:
+        _queue = SimpleQueue()
     try:
         while _threads < wanted:
             threading.Thread(target=_serve, args=(_queue,), name="fastein", daemon=True).start()
@@ -72,13 +77,15 @@ cdef int _start_threads(int wanted) except -1:
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
                int threads) except -1:
     """Run a kernel's outermost loop of `n` in equal shares; the caller takes the first one."""
-    import queue
-
     cdef Share part
     cdef Share own = None
     cdef int k, handed = 0
-    cdef object done = queue.SimpleQueue()
-    threads = 1 + _start_threads(threads - 1) if _threads < threads - 1 else threads
+    cdef object done
+    if is_finalizing():
+        threads = 1  # daemon threads no longer run
+    if _threads < threads - 1:
+        threads = min(threads, 1 + _start_threads(threads - 1))
+    done = SimpleQueue() if threads > 1 else None
     for k in range(threads):
         part = Share()
         part.function = function

@@ -1,0 +1,508 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Innermost loops of the baseline nest, for every C dtype.
+
+There are two kinds:
+
+dot
+    the loop is summed: register accumulators, one store per run;
+map
+    the loop is an output axis: ``out[i] = product`` on the first visit, ``out[i] += product`` on
+    later ones, so that the output needs no zero fill.
+
+Contiguous operands have loops of their own, which the C compiler vectorises, cloned for the vector
+units of the machine. Strided ones are unrolled over four accumulators; they are not cloned, since
+compilers turn them into gathers, which are slower than plain loads.
+
+Meaning of the arithmetic: bool is OR of AND, integers wrap (unsigned arithmetic: in C signed
+overflow is undefined), float16 accumulates in float32 and rounds once, complex products are the
+naive four multiplications.
+"""
+
+cdef extern from "numpy/ndarraytypes.h":
+    cdef enum:
+        NPY_BOOL, NPY_BYTE, NPY_UBYTE, NPY_SHORT, NPY_USHORT, NPY_INT, NPY_UINT, NPY_LONG
+        NPY_ULONG, NPY_LONGLONG, NPY_ULONGLONG, NPY_HALF, NPY_FLOAT, NPY_DOUBLE
+        NPY_LONGDOUBLE, NPY_CFLOAT, NPY_CDOUBLE, NPY_CLONGDOUBLE
+
+cdef extern from *:
+    """
+    /* Clones of the inner loops for wider vectors, picked by the loader (GCC on x86-64 glibc). */
+    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+    #  define FASTEIN_HOT \\
+            __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+    #else
+    #  define FASTEIN_HOT
+    #endif
+    typedef signed char fastein_bool; /* another type than uint8's, or the two would be one */
+    typedef unsigned short fastein_half;
+
+    static inline float fastein_from_half(fastein_half h) {
+        /* Shift the significand into place and let one float multiplication fix the exponent:
+           exact for normal and subnormal numbers; infinities and NaN keep their payload. */
+        union { unsigned int u; float f; } v, scale;
+        unsigned int sign = (unsigned int)(h & 0x8000u) << 16;
+        if ((h & 0x7c00u) == 0x7c00u) {
+            v.u = sign | 0x7f800000u | (unsigned int)(h & 0x3ffu) << 13;
+            return v.f;
+        }
+        v.u = (unsigned int)(h & 0x7fffu) << 13;
+        scale.u = 0x77800000u; /* 2**112 */
+        v.f *= scale.f;
+        v.u |= sign;
+        return v.f;
+    }
+
+    static inline fastein_half fastein_to_half(float f) {
+        /* Round to nearest, ties to even. */
+        union { float f; unsigned int u; } v;
+        unsigned int sign, magnitude, kept, rest, half;
+        int shift;
+        v.f = f;
+        sign = (v.u >> 16) & 0x8000u;
+        magnitude = v.u & 0x7fffffffu;
+        if (magnitude > 0x7f800000u)  /* NaN stays NaN */
+            return (fastein_half)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
+        if (magnitude >= 0x477ff000u) /* 65520 and above round to infinity */
+            return (fastein_half)(sign | 0x7c00u);
+        if (magnitude < 0x33000000u)  /* below half of the smallest subnormal */
+            return (fastein_half)sign;
+        if (magnitude >= 0x38800000u) {
+            kept = magnitude - 0x38000000u;
+            shift = 13;
+        } else {
+            kept = (magnitude & 0x7fffffu) | 0x800000u;
+            shift = 126 - (int)(magnitude >> 23);
+        }
+        half = 1u << (shift - 1);
+        rest = kept & ((1u << shift) - 1u);
+        kept >>= shift;
+        kept += (rest > half) || (rest == half && (kept & 1u));
+        return (fastein_half)(sign | kept);
+    }
+    """
+    ctypedef signed char bool_t "fastein_bool"
+    ctypedef unsigned short half_t "fastein_half"
+    ctypedef void hot "FASTEIN_HOT void"
+    float from_half "fastein_from_half"(half_t h) noexcept nogil
+    half_t to_half "fastein_to_half"(float f) noexcept nogil
+
+ctypedef unsigned char u8
+ctypedef unsigned short u16
+ctypedef unsigned int u32
+ctypedef unsigned long long u64
+ctypedef long double g80
+ctypedef float complex c64
+ctypedef double complex c128
+ctypedef long double complex c256
+
+ctypedef fused element:
+    bool_t
+    u8
+    u16
+    u32
+    u64
+    float
+    double
+    g80
+    c64
+    c128
+    c256
+
+cdef inline element times(element a, element b) noexcept nogil:
+    if element is bool_t:
+        return a if b != 0 else 0  # true or false, but not yet 1 or 0: see `stored`
+    elif element is u8 or element is u16:
+        return <element>(<u32>a * <u32>b)  # int promotion would overflow at 65535 * 65535
+    else:
+        return a * b
+
+
+cdef inline element plus(element a, element b) noexcept nogil:
+    if element is bool_t:
+        return a | b
+    elif element is u8 or element is u16:
+        return <element>(<u32>a + <u32>b)
+    else:
+        return a + b
+
+
+cdef inline element stored(element x) noexcept nogil:
+    """A value as it may stand in memory: a bool is 0 or 1, whatever byte it came from."""
+    if element is bool_t:
+        return x != 0
+    else:
+        return x
+
+
+cdef inline element at(element *p, Py_ssize_t bytes) noexcept nogil:
+    return (<element *>(<char *>p + bytes))[0]
+
+
+cdef inline element *ahead(element *p, Py_ssize_t bytes) noexcept nogil:
+    return <element *>(<char *>p + bytes)
+
+
+# --- products -------------------------------------------------------------------------------
+# Three inputs and more are multiplied block by block, one input after the other: the products go
+# from left to right, whatever regrouping the compiler is allowed within one expression.
+
+cdef enum:
+    BLOCK = 512
+    FEW = 16  # steps that are not worth a block
+
+
+cdef hot multiplied(element *block, element *a, Py_ssize_t n) noexcept nogil:
+    """``block *= a``, contiguous."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        block[i] = times[element](block[i], a[i])
+
+
+cdef void products(element *block, element **p, Py_ssize_t *s, Py_ssize_t begin, Py_ssize_t n,
+                   int nin) noexcept nogil:
+    """Write the products of the first `nin` inputs at `n` steps from `begin` on."""
+    cdef int k
+    cdef Py_ssize_t i, unit = sizeof(element)
+    cdef element *a = ahead[element](p[0], begin * s[0])
+    cdef element *b = ahead[element](p[1], begin * s[1])
+    if s[0] == unit and s[1] == unit:
+        hadamard[element](block, a, b, n, True)
+    else:
+        map_strided_2[element](a, s[0], b, s[1], block, unit, n, True)
+    for k in range(2, nin):
+        a = ahead[element](p[k], begin * s[k])
+        if s[k] == unit:
+            multiplied[element](block, a, n)
+        else:
+            for i in range(n):
+                block[i] = times[element](block[i], at[element](a, i * s[k]))
+
+
+cdef inline element product(element **p, Py_ssize_t *s, Py_ssize_t i, int nin) noexcept nogil:
+    """The product of all inputs at one step."""
+    cdef int k
+    cdef element term = at[element](p[0], i * s[0])
+    for k in range(1, nin):
+        term = times[element](term, at[element](p[k], i * s[k]))
+    return term
+
+
+# --- sums -----------------------------------------------------------------------------------
+# Long sums of floats are four sums at once: an addition waits four cycles for the one before it.
+
+cdef inline Py_ssize_t quarter(Py_ssize_t n, element *kind) noexcept nogil:
+    """Terms of each of four sums; 0 where one is better."""
+    if element is float or element is double or element is c64 or element is c128:
+        return n // 4 if n >= 64 else 0
+    else:
+        return 0
+
+
+cdef hot sum_unit(element *a, Py_ssize_t n, element *total) noexcept nogil:
+    cdef Py_ssize_t i, q = quarter[element](n, a)
+    cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
+    for i in range(q):
+        t0 = plus[element](t0, a[i])
+        t1 = plus[element](t1, a[q + i])
+        t2 = plus[element](t2, a[2 * q + i])
+        t3 = plus[element](t3, a[3 * q + i])
+    for i in range(4 * q, n):
+        t0 = plus[element](t0, a[i])
+    total[0] = plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef hot dot_unit(element *a, element *b, Py_ssize_t n, element *total) noexcept nogil:
+    cdef Py_ssize_t i, q = quarter[element](n, a)
+    cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
+    for i in range(q):
+        t0 = plus[element](t0, times[element](a[i], b[i]))
+        t1 = plus[element](t1, times[element](a[q + i], b[q + i]))
+        t2 = plus[element](t2, times[element](a[2 * q + i], b[2 * q + i]))
+        t3 = plus[element](t3, times[element](a[3 * q + i], b[3 * q + i]))
+    for i in range(4 * q, n):
+        t0 = plus[element](t0, times[element](a[i], b[i]))
+    total[0] = plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef inline element sum_strided(element *a, Py_ssize_t sa, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t _
+    cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
+    for _ in range(n // 4):
+        t0 = plus[element](t0, a[0])
+        t1 = plus[element](t1, at[element](a, sa))
+        t2 = plus[element](t2, at[element](a, 2 * sa))
+        t3 = plus[element](t3, at[element](a, 3 * sa))
+        a = ahead[element](a, 4 * sa)
+    for _ in range(n % 4):
+        t0 = plus[element](t0, a[0])
+        a = ahead[element](a, sa)
+    return plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef inline element dot_strided(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb,
+                                Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t _
+    cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
+    for _ in range(n // 4):
+        t0 = plus[element](t0, times[element](a[0], b[0]))
+        t1 = plus[element](t1, times[element](at[element](a, sa), at[element](b, sb)))
+        t2 = plus[element](t2, times[element](at[element](a, 2 * sa), at[element](b, 2 * sb)))
+        t3 = plus[element](t3, times[element](at[element](a, 3 * sa), at[element](b, 3 * sb)))
+        a = ahead[element](a, 4 * sa)
+        b = ahead[element](b, 4 * sb)
+    for _ in range(n % 4):
+        t0 = plus[element](t0, times[element](a[0], b[0]))
+        a = ahead[element](a, sa)
+        b = ahead[element](b, sb)
+    return plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef element dot_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin) noexcept nogil:
+    cdef Py_ssize_t done = 0, count
+    cdef element total = 0, partial = 0
+    cdef element block[BLOCK]
+    cdef element *last
+    while done < n:
+        count = min(n - done, BLOCK)
+        products[element](block, p, s, done, count, nin - 1)
+        last = ahead[element](p[nin - 1], done * s[nin - 1])
+        if s[nin - 1] == sizeof(element):
+            dot_unit[element](block, last, count, &partial)
+        else:
+            partial = dot_strided[element](block, sizeof(element), last, s[nin - 1], count)
+        total = plus[element](total, partial)
+        done += count
+    return total
+
+
+cdef void dot(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
+              float *carry) noexcept nogil:
+    cdef Py_ssize_t i, unit = sizeof(element)
+    cdef element total = 0
+    if nin == 2:
+        if s[0] == unit and s[1] == unit:
+            dot_unit[element](p[0], p[1], n, &total)
+        else:
+            total = dot_strided[element](p[0], s[0], p[1], s[1], n)
+    elif nin == 1:
+        if s[0] == unit:
+            sum_unit[element](p[0], n, &total)
+        else:
+            total = sum_strided[element](p[0], s[0], n)
+    elif n < FEW:
+        for i in range(n):
+            total = plus[element](total, product[element](p, s, i, nin))
+    else:
+        total = dot_blocks[element](p, s, n, nin)
+    total = stored[element](total)
+    p[nin][0] = total if first else plus[element](p[nin][0], total)
+
+
+# --- maps -----------------------------------------------------------------------------------
+
+cdef hot scaled(element *out, element a, element *x, Py_ssize_t n, bint first) noexcept nogil:
+    """``out (+)= a * x``, contiguous."""
+    cdef Py_ssize_t i
+    if first:
+        for i in range(n):
+            out[i] = stored[element](times[element](a, x[i]))
+    else:
+        for i in range(n):
+            out[i] = plus[element](out[i], stored[element](times[element](a, x[i])))
+
+
+cdef hot hadamard(element *out, element *a, element *b, Py_ssize_t n, bint first) noexcept nogil:
+    """``out (+)= a * b``, contiguous."""
+    cdef Py_ssize_t i
+    if first:
+        for i in range(n):
+            out[i] = stored[element](times[element](a[i], b[i]))
+    else:
+        for i in range(n):
+            out[i] = plus[element](out[i], stored[element](times[element](a[i], b[i])))
+
+
+cdef hot added(element *out, element *a, Py_ssize_t n) noexcept nogil:
+    """``out += a``, contiguous."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = plus[element](out[i], stored[element](a[i]))
+
+
+cdef hot copied(element *out, element *a, Py_ssize_t n) noexcept nogil:
+    """``out = a``, contiguous."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = stored[element](a[i])
+
+
+cdef inline void map_strided_1(element *a, Py_ssize_t sa, element *out, Py_ssize_t so,
+                               Py_ssize_t n, bint first) noexcept nogil:
+    cdef Py_ssize_t _
+    if first:
+        for _ in range(n):
+            out[0] = stored[element](a[0])
+            a = ahead[element](a, sa)
+            out = ahead[element](out, so)
+    else:
+        for _ in range(n):
+            out[0] = plus[element](out[0], stored[element](a[0]))
+            a = ahead[element](a, sa)
+            out = ahead[element](out, so)
+
+
+cdef inline void map_strided_2(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb,
+                               element *out, Py_ssize_t so, Py_ssize_t n,
+                               bint first) noexcept nogil:
+    cdef Py_ssize_t _
+    if first:
+        for _ in range(n):
+            out[0] = stored[element](times[element](a[0], b[0]))
+            a = ahead[element](a, sa)
+            b = ahead[element](b, sb)
+            out = ahead[element](out, so)
+    else:
+        for _ in range(n):
+            out[0] = plus[element](out[0], stored[element](times[element](a[0], b[0])))
+            a = ahead[element](a, sa)
+            b = ahead[element](b, sb)
+            out = ahead[element](out, so)
+
+
+cdef void map_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin,
+                     bint first) noexcept nogil:
+    cdef Py_ssize_t done = 0, count
+    cdef element block[BLOCK]
+    cdef element *out = p[nin]
+    while done < n:
+        count = min(n - done, BLOCK)
+        products[element](block, p, s, done, count, nin)
+        map_strided_1[element](block, sizeof(element), out, s[nin], count, first)
+        out = ahead[element](out, count * s[nin])
+        done += count
+
+
+cdef void map(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
+              float *carry) noexcept nogil:
+    cdef Py_ssize_t i, so = s[nin], unit = sizeof(element)
+    cdef element *out = p[nin]
+    cdef element term
+    if nin == 2:
+        if so == unit and s[0] == 0 and s[1] == unit:
+            scaled[element](out, p[0][0], p[1], n, first)
+        elif so == unit and s[0] == unit and s[1] == 0:
+            scaled[element](out, p[1][0], p[0], n, first)
+        elif so == unit and s[0] == unit and s[1] == unit:
+            hadamard[element](out, p[0], p[1], n, first)
+        else:
+            map_strided_2[element](p[0], s[0], p[1], s[1], out, so, n, first)
+    elif nin == 1:
+        if so == unit and s[0] == unit:
+            if first:
+                copied[element](out, p[0], n)
+            else:
+                added[element](out, p[0], n)
+        else:
+            map_strided_1[element](p[0], s[0], out, so, n, first)
+    elif n < FEW:
+        for i in range(n):
+            term = stored[element](product[element](p, s, i, nin))
+            out[0] = term if first else plus[element](out[0], term)
+            out = ahead[element](out, so)
+    else:
+        map_blocks[element](p, s, n, nin, first)
+
+
+# --- float16 --------------------------------------------------------------------------------
+
+cdef void dot_half(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
+                   float *carry) noexcept nogil:
+    """float16: the sum lives in `carry` as float32; the output is its rounding so far."""
+    cdef Py_ssize_t i
+    cdef int k
+    cdef float term, total = 0.0
+    for i in range(n):
+        term = from_half((<half_t *>(p[0] + i * s[0]))[0])
+        for k in range(1, nin):
+            term = term * from_half((<half_t *>(p[k] + i * s[k]))[0])
+        total = total + term
+    carry[0] = total if first else carry[0] + total
+    (<half_t *>p[nin])[0] = to_half(carry[0])
+
+
+cdef void map_half(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
+                   float *carry) noexcept nogil:
+    """float16 without a sum inside: schedules never visit an element twice."""
+    cdef Py_ssize_t i
+    cdef int k
+    cdef float term
+    for i in range(n):
+        term = from_half((<half_t *>(p[0] + i * s[0]))[0])
+        for k in range(1, nin):
+            term = term * from_half((<half_t *>(p[k] + i * s[k]))[0])
+        (<half_t *>(p[nin] + i * s[nin]))[0] = to_half(term)
+
+
+# --- by dtype -------------------------------------------------------------------------------
+
+cdef inner_t dot_for(int type_num) noexcept nogil:
+    """The summing innermost loop of a dtype; NULL if C has no such dtype."""
+    if type_num == NPY_BOOL:
+        return <inner_t>dot[bool_t]
+    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
+        return <inner_t>dot[u8]
+    if type_num == NPY_SHORT or type_num == NPY_USHORT:
+        return <inner_t>dot[u16]
+    if type_num == NPY_INT or type_num == NPY_UINT:
+        return <inner_t>dot[u32]
+    if type_num == NPY_LONG or type_num == NPY_ULONG:
+        return <inner_t>dot[u64] if sizeof(long) == 8 else <inner_t>dot[u32]
+    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
+        return <inner_t>dot[u64]
+    if type_num == NPY_HALF:
+        return <inner_t>dot_half
+    if type_num == NPY_FLOAT:
+        return <inner_t>dot[float]
+    if type_num == NPY_DOUBLE:
+        return <inner_t>dot[double]
+    if type_num == NPY_LONGDOUBLE:
+        return <inner_t>dot[g80]
+    if type_num == NPY_CFLOAT:
+        return <inner_t>dot[c64]
+    if type_num == NPY_CDOUBLE:
+        return <inner_t>dot[c128]
+    if type_num == NPY_CLONGDOUBLE:
+        return <inner_t>dot[c256]
+    return NULL
+
+
+cdef inner_t map_for(int type_num) noexcept nogil:
+    """The innermost loop along an output axis of a dtype; NULL if C has no such dtype."""
+    if type_num == NPY_BOOL:
+        return <inner_t>map[bool_t]
+    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
+        return <inner_t>map[u8]
+    if type_num == NPY_SHORT or type_num == NPY_USHORT:
+        return <inner_t>map[u16]
+    if type_num == NPY_INT or type_num == NPY_UINT:
+        return <inner_t>map[u32]
+    if type_num == NPY_LONG or type_num == NPY_ULONG:
+        return <inner_t>map[u64] if sizeof(long) == 8 else <inner_t>map[u32]
+    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
+        return <inner_t>map[u64]
+    if type_num == NPY_HALF:
+        return <inner_t>map_half
+    if type_num == NPY_FLOAT:
+        return <inner_t>map[float]
+    if type_num == NPY_DOUBLE:
+        return <inner_t>map[double]
+    if type_num == NPY_LONGDOUBLE:
+        return <inner_t>map[g80]
+    if type_num == NPY_CFLOAT:
+        return <inner_t>map[c64]
+    if type_num == NPY_CDOUBLE:
+        return <inner_t>map[c128]
+    if type_num == NPY_CLONGDOUBLE:
+        return <inner_t>map[c256]
+    return NULL
