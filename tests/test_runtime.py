@@ -10,7 +10,7 @@ import fastein
 from fastein import config, einsum
 from fastein._dispatch import normalised_options, plan_for
 from fastein.cpu import tiers
-from fastein.cpu._runtime import RELEASE_ITERATIONS
+from fastein.cpu._runtime import PROMOTE_ITERATIONS
 from fastein.cpu.target import CPU
 from fastein.plan import Layout
 
@@ -172,7 +172,7 @@ def only_step(equation, *arrays):
     return step
 
 
-LARGE = np.ones((RELEASE_ITERATIONS // 100 + 1, 100))
+LARGE = np.ones((PROMOTE_ITERATIONS // 100 + 1, 100))
 
 
 def test_a_tier_promotes_once_its_seconds_are_spent(accounts):

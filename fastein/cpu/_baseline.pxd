@@ -1,4 +1,4 @@
-from ._inner_loops cimport inner_t
+from ._inner_loops cimport inner_t, rows_t
 
 ctypedef void (*kernel_t)(char **data, Py_ssize_t *shape, Py_ssize_t *strides,
                           char *scratch, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
@@ -9,6 +9,10 @@ cdef enum:
 ctypedef struct Header:
     # What the baseline kernel needs to know of its nest; handed to it as `scratch`.
     inner_t inner
+    # Not NULL where the next loop out is summed and the innermost scales contiguous rows of
+    # input 1 - scalar by elements of input `scalar`.
+    rows_t rows
+    int scalar
     int rank
     int nin
     unsigned char *is_summed

@@ -20,7 +20,6 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
     cdef Py_ssize_t near_steps[NEAR]
     cdef char **p = near_pointers
     cdef Py_ssize_t *step = near_steps
-    cdef Py_ssize_t i, n
     cdef float carry = 0.0
     if nest.pointers != NULL:
         p = nest.pointers
@@ -39,11 +38,7 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
     if rank == 1:
         stretch(nest, p, step, end - begin, True, &carry)
     elif rank == 2:
-        n = shape[1]
-        for i in range(begin, end):
-            stretch(nest, p, step, n, i == begin or not nest.is_summed[0], &carry)
-            for k in range(nop):
-                p[k] += strides[k * rank]
+        next_to_inner(nest, p, step, strides, end - begin, shape[1], True, &carry)
     else:
         walk(nest, p, step, shape, strides, end - begin)
 
@@ -71,22 +66,39 @@ cdef void in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint
         p[k] -= n * step[k]
 
 
+cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *strides,
+                        Py_ssize_t m, Py_ssize_t n, bint first, float *carry) noexcept nogil:
+    """The two innermost loops, of m and n; the pointers end up m steps further."""
+    cdef int rank = nest.rank, nop = nest.nin + 1, near = rank - 2, k
+    cdef int a = nest.scalar, x = 1 - nest.scalar
+    cdef bint summed = nest.is_summed[near]
+    cdef Py_ssize_t i = 0
+    if nest.rows != NULL:
+        while i + 4 <= m:
+            nest.rows(p[2], p[a], strides[a * rank + near], p[x], strides[x * rank + near], n,
+                      first and i == 0)
+            for k in range(nop):
+                p[k] += 4 * strides[k * rank + near]
+            i += 4
+    while i < m:
+        stretch(nest, p, step, n, first and (i == 0 or not summed), carry)
+        for k in range(nop):
+            p[k] += strides[k * rank + near]
+        i += 1
+
+
 cdef void walk(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *shape, Py_ssize_t *strides,
                Py_ssize_t outermost) noexcept nogil:
     """Step the outer loops like an odometer, the one next to the innermost in a loop of its own."""
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, near = rank - 2, axis, k
     cdef Py_ssize_t index[64]
-    cdef Py_ssize_t i, size, m = shape[near], n = shape[last]
+    cdef Py_ssize_t size, m = shape[near], n = shape[last]
     cdef int moved_sums = 0  # outer summed loops that are past their first iteration
-    cdef bint sums_near = nest.is_summed[near]
     cdef float carry = 0.0
     for axis in range(near):
         index[axis] = 0
     while True:
-        for i in range(m):
-            stretch(nest, p, step, n, moved_sums == 0 and (i == 0 or not sums_near), &carry)
-            for k in range(nop):
-                p[k] += strides[k * rank + near]
+        next_to_inner(nest, p, step, strides, m, n, moved_sums == 0, &carry)
         for k in range(nop):
             p[k] -= strides[k * rank + near] * m
         axis = near - 1

@@ -4,5 +4,10 @@
 ctypedef void (*inner_t)(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
                          float *carry) noexcept nogil
 
+# Four scaled rows at once: out (+)= sum over r < 4 of a[r] * x[r], all but a contiguous along n.
+ctypedef void (*rows_t)(char *out, char *a, Py_ssize_t sa, char *x, Py_ssize_t sx, Py_ssize_t n,
+                        bint first) noexcept nogil
+
 cdef inner_t dot_for(int type_num) noexcept nogil
 cdef inner_t map_for(int type_num) noexcept nogil
+cdef rows_t rows_for(int type_num) noexcept nogil

@@ -312,6 +312,27 @@ cdef hot scaled(element *out, element a, element *x, Py_ssize_t n, bint first) n
             out[i] = plus[element](out[i], stored[element](times[element](a, x[i])))
 
 
+cdef hot scaled_rows(element *out, element *a, Py_ssize_t sa, element *x, Py_ssize_t sx,
+                     Py_ssize_t n, bint first) noexcept nogil:
+    """``out (+)= a @ x`` for four rows of x: the output is read and written once for all four."""
+    cdef Py_ssize_t i
+    cdef element a0 = a[0], a1 = at[element](a, sa)
+    cdef element a2 = at[element](a, 2 * sa), a3 = at[element](a, 3 * sa)
+    cdef element *x1 = ahead[element](x, sx)
+    cdef element *x2 = ahead[element](x, 2 * sx)
+    cdef element *x3 = ahead[element](x, 3 * sx)
+    if first:
+        for i in range(n):
+            out[i] = stored[element](plus[element](
+                plus[element](times[element](a0, x[i]), times[element](a1, x1[i])),
+                plus[element](times[element](a2, x2[i]), times[element](a3, x3[i]))))
+    else:
+        for i in range(n):
+            out[i] = plus[element](out[i], stored[element](plus[element](
+                plus[element](times[element](a0, x[i]), times[element](a1, x1[i])),
+                plus[element](times[element](a2, x2[i]), times[element](a3, x3[i])))))
+
+
 cdef hot hadamard(element *out, element *a, element *b, Py_ssize_t n, bint first) noexcept nogil:
     """``out (+)= a * b``, contiguous."""
     cdef Py_ssize_t i
@@ -505,4 +526,33 @@ cdef inner_t map_for(int type_num) noexcept nogil:
         return <inner_t>map[c128]
     if type_num == NPY_CLONGDOUBLE:
         return <inner_t>map[c256]
+    return NULL
+
+
+cdef rows_t rows_for(int type_num) noexcept nogil:
+    """The loop over four rows at once of a dtype; NULL if there is none."""
+    if type_num == NPY_BOOL:
+        return <rows_t>scaled_rows[bool_t]
+    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
+        return <rows_t>scaled_rows[u8]
+    if type_num == NPY_SHORT or type_num == NPY_USHORT:
+        return <rows_t>scaled_rows[u16]
+    if type_num == NPY_INT or type_num == NPY_UINT:
+        return <rows_t>scaled_rows[u32]
+    if type_num == NPY_LONG or type_num == NPY_ULONG:
+        return <rows_t>scaled_rows[u64] if sizeof(long) == 8 else <rows_t>scaled_rows[u32]
+    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
+        return <rows_t>scaled_rows[u64]
+    if type_num == NPY_FLOAT:
+        return <rows_t>scaled_rows[float]
+    if type_num == NPY_DOUBLE:
+        return <rows_t>scaled_rows[double]
+    if type_num == NPY_LONGDOUBLE:
+        return <rows_t>scaled_rows[g80]
+    if type_num == NPY_CFLOAT:
+        return <rows_t>scaled_rows[c64]
+    if type_num == NPY_CDOUBLE:
+        return <rows_t>scaled_rows[c128]
+    if type_num == NPY_CLONGDOUBLE:
+        return <rows_t>scaled_rows[c256]
     return NULL

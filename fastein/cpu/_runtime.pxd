@@ -10,7 +10,9 @@ cdef class Step:
 
 cdef class NestStep(Step):
     cdef readonly LoopNest nest
-    cdef readonly object tier
+    cdef object _tier
+    cdef bint may_promote
+    cdef bint called
     cdef readonly object kernel
     cdef kernel_t function
     cdef Header header

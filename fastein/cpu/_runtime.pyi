@@ -6,7 +6,7 @@ from ..plan import Layout, Plan
 from .compiler import Kernel
 from .tiers import Tier
 
-RELEASE_ITERATIONS: int
+PROMOTE_ITERATIONS: int
 
 class Placed: ...
 class Step: ...
@@ -29,7 +29,7 @@ class MatmulStep(Step):
 
 class NestStep(Step):
     def __init__(
-        self, nest: LoopNest, slots: tuple[int, ...], parallel: bool, tier: Tier | None
+        self, nest: LoopNest, slots: tuple[int, ...] | None = None, parallel: bool = False
     ) -> None: ...
     @property
     def nest(self) -> LoopNest: ...

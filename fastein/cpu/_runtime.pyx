@@ -21,7 +21,7 @@ from ..config import settings
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
-from ._inner_loops cimport dot_for, map_for
+from ._inner_loops cimport dot_for, map_for, rows_for
 from ._threads cimport share
 
 cnp.import_array()
@@ -42,17 +42,17 @@ cdef enum Kind:
     LOOPS
     PYTHON
 
-# Iterations above which a kernel runs with the GIL released, is timed for its promotion to a
-# compiled kernel, and is shared among threads. Below the first, releasing costs more than it
-# lets others do; below the last, so does waking a thread.
-cdef double RELEASE_WORK = 2e4
+# Iterations from which a kernel is timed for its promotion to a compiled one and runs with the
+# GIL released, and from which it is shared among threads: below, reading the clock and waking a
+# thread cost more than they bring.
+cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
 
 cdef enum:
     ALIGNMENT = 64
 
 _quiet = np.errstate
-RELEASE_ITERATIONS = int(RELEASE_WORK)
+PROMOTE_ITERATIONS = int(PROMOTE_WORK)
 
 
 cdef class Placed:
@@ -146,22 +146,30 @@ cdef class MatmulStep(Step):
         return 0
 
 
+cdef bint scales_rows(LoopNest nest, int scalar) noexcept:
+    """Whether the two innermost loops add up scaled rows: ``out[k] += a[j] * x[j, k]``."""
+    cdef int rank = nest.rank, last = nest.rank - 1
+    return (rank >= 2 and nest.is_summed[rank - 2] and not nest.is_summed[last]
+            and nest.stride[scalar * rank + last] == 0
+            and nest.stride[(1 - scalar) * rank + last] == nest.itemsize
+            and nest.stride[2 * rank + last] == nest.itemsize)
+
+
 cdef class NestStep(Step):
     """A loop nest, run by the baseline nest or by a generated kernel.
 
     Attributes
     ----------
-    tier : object or None
-        The record of the nest's kind, with ``spend(seconds)`` that returns a generated kernel
-        once the time spent has earned one.
+    tier : fastein.cpu.tiers.Tier or None
+        The account of the nest's kind; None for small nests, and where nothing is promoted.
     kernel : object or None
         The generated kernel in use; None while the baseline nest runs.
     """
 
-    def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False, tier=None):
+    def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False):
         cdef int k
         self.nest = nest
-        self.tier = tier
+        self.may_promote = settings.jit == "tiered"
         self.parallel = parallel
         self.work = nest.work()
         self.slots = <int *>malloc((nest.nin + 1) * sizeof(int))
@@ -177,12 +185,26 @@ cdef class NestStep(Step):
         cdef int type_num = nest.dtype.num
         cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
         self.header.inner = dot_for(type_num) if summed else map_for(type_num)
+        self.header.rows = NULL
+        if nest.nin == 2 and not summed:
+            self.header.scalar = 0 if nest.rank and nest.stride[nest.rank - 1] == 0 else 1
+            if scales_rows(nest, self.header.scalar):
+                self.header.rows = rows_for(type_num)
         self.function = baseline
         if self.header.inner == NULL:
             raise TypeError(f"no loop nest for {nest.dtype}")
 
     def __dealloc__(self):
         free(self.slots)
+
+    @property
+    def tier(self):
+        if self.may_promote and self._tier is None:
+            from .tiers import tier_of
+
+            self._tier = tier_of(self.nest) if self.work >= PROMOTE_WORK else None
+            self.may_promote = self._tier is not None
+        return self._tier
 
     def use(self, kernel):
         """Run a generated kernel from now on."""
@@ -196,7 +218,7 @@ cdef class NestStep(Step):
             return self.perform_many(slots)
         for k in range(nop):
             near[k] = slots[self.slots[k]]
-        if self.work < RELEASE_WORK:
+        if self.work < PROMOTE_WORK:
             self.function(near, self.nest.size, self.nest.stride, <char *>&self.header,
                           0, self.nest.size[0] if self.nest.rank else 1)
             return 0
@@ -223,7 +245,9 @@ cdef class NestStep(Step):
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
         cdef int threads = 1
         cdef kernel_t function = self.function
-        tier = self.tier if self.kernel is None and self.work >= RELEASE_WORK else None
+        # accounts are for what is called again: the first call is not kept waiting for one
+        tier = self.tier if self.kernel is None and self.called else None
+        self.called = True
         start = perf_counter() if tier is not None else None
         # the pointers in the header are one kernel call's room: no sharing where there are any
         if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:

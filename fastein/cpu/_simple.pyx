@@ -18,12 +18,12 @@ from ._loop_order cimport Rates, order_loops, rates_of
 from ._runtime cimport Executable, NestStep, loops_executable, view_executable
 
 from ..path import SMALL_WORK
-from ._runtime import RELEASE_ITERATIONS
 
 cdef Rates _rates  # the machine's, from the first recipe on
 cdef bint _has_rates = False
 
 cdef enum:
+    SIMPLE_WORK = 20000  # iterations of the one nest that a plan could only be
     MOST_LABELS = 24
     MOST_INPUTS = 8
 
@@ -57,7 +57,7 @@ cdef class Recipe:
             return
         number = {label: k for k, label in enumerate(order)}
         self.is_view = self.nin == 1 and not equation.summed
-        self.most_work = RELEASE_ITERATIONS if _has_one_plan(equation) else SMALL_WORK
+        self.most_work = SIMPLE_WORK if _has_one_plan(equation) else SMALL_WORK
         for p in range(self.nin):
             term = equation.terms[p]
             self.rank[p] = len(term)
@@ -115,8 +115,7 @@ cdef Executable simple(Recipe recipe, tuple operands, object out):
         return None
     return loops_executable(
         array.dtype, recipe.nin, recipe.nout, size, strides,
-        NestStep.__new__(NestStep, nest_of(recipe, array.dtype, size, table, strides),
-                         None, False, None))
+        NestStep.__new__(NestStep, nest_of(recipe, array.dtype, size, table, strides)))
 
 
 cdef bint suits(ndarray array, int type_num, int flags) noexcept:

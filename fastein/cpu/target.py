@@ -9,7 +9,7 @@ from . import _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .schedule import Schedule, schedule
-from .tiers import compiled, tier_of
+from .tiers import compiled
 
 
 class CpuTarget:
@@ -52,11 +52,9 @@ def _contraction(step: Contract) -> _runtime.Step:
     if chosen.family == "matmul":
         a, b, c = map(_runtime.place, matrix_layouts(chosen))
         return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen))
-    nest = chosen.nest
-    tiered = settings.jit == "tiered" and nest.iterations >= _runtime.RELEASE_ITERATIONS
-    runnable = _runtime.NestStep(nest, slots, chosen.parallel, tier_of(nest) if tiered else None)
+    runnable = _runtime.NestStep(chosen.nest, slots, chosen.parallel)
     if settings.jit == "always":
-        kernel = compiled(nest)
+        kernel = compiled(chosen.nest)
         if kernel is not None:
             runnable.use(kernel)
     return runnable
