@@ -286,12 +286,12 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
 
 cpdef object as_array(object given):
     """An operand as a base-class array."""
-    if type(given) is list:
+    if type(given) is list or type(given) is tuple:
         given = _settled(given, MOST_DEPTH, {})
     return np.asarray(given)
 
 
-cdef object _settled(list given, int depth, dict seen):
+cdef object _settled(object given, int depth, dict seen):
     """Nested lists as tuples: NumPy crashes if an element's conversion shortens a list."""
     if depth == 0:
         return given  # deeper than arrays go, as NumPy will say
@@ -300,7 +300,10 @@ cdef object _settled(list given, int depth, dict seen):
             raise EinsumError("an operand is a list that contains itself")
         return seen[id(given)]
     seen[id(given)] = None
-    settled = tuple([_settled(x, depth - 1, seen) if type(x) is list else x for x in given])
+    settled = tuple([
+        _settled(x, depth - 1, seen) if type(x) is list or type(x) is tuple else x
+        for x in tuple(given)
+    ])
     seen[id(given)] = settled
     return settled
 
@@ -365,18 +368,21 @@ cdef object _options(object dtype, object order, object casting, object optimize
     key = (dtype, order, casting, type(optimize), optimize, strict)
     try:
         found = _option_sets.get(key)
-    except TypeError:  # a list, as einsum_path returns it
-        optimize = _hashable(optimize)
+    except TypeError:  # a path as a list, or a structured dtype
+        dtype = None if dtype is None else np.dtype(dtype)
+        optimize = _hashable(optimize, 2)
         key = (dtype, order, casting, type(optimize), optimize, strict)
         found = _option_sets.get(key)
     if found is not None:
         return found
+    cdef uint64_t made_in = generation()
     options = normalised_options(dtype, order, casting, optimize, strict)
     if options.dtype is None and options == _built(_defaults):  # numpy.dtype(float) == None
         options = _defaults
     if len(_option_sets) >= MOST_NAMES:
         _option_sets.clear()
-    _option_sets[key] = options
+    if made_in == generation():
+        _option_sets[key] = options
     return options
 
 
@@ -390,6 +396,10 @@ def normalised_options(dtype=None, order='K', casting='safe', optimize='auto', s
     """
     from .plan import Options
 
+    if isinstance(order, bytes):
+        order = order.decode("latin-1")
+    if isinstance(casting, bytes):
+        casting = casting.decode("latin-1")
     if order is None:
         order = "K"
     elif not isinstance(order, str):
@@ -405,15 +415,19 @@ def normalised_options(dtype=None, order='K', casting='safe', optimize='auto', s
         dtype=None if dtype is None else np.dtype(dtype),
         order=order.upper(),
         casting=casting,
-        optimize=False if optimize is None else _hashable(optimize),
+        optimize=False if optimize is None else _hashable(optimize, 2),
         strict=bool(strict),
         memory_limit=settings.memory_limit,
     )
 
 
-cdef object _hashable(object value):
+cdef object _hashable(object value, int depth):
+    """A path of lists as one of tuples."""
     if isinstance(value, (list, tuple)):
-        return tuple([_hashable(x) for x in value])
+        if depth == 0:
+            raise TypeError("a contraction path is a list of tuples of positions, no deeper")
+        return tuple([_hashable(x, depth - 1) for x in value])
+    hash(value)
     return value
 
 
@@ -422,9 +436,13 @@ cdef object _built(object options):
     global _default_options
     if options is not _defaults:
         return options
-    if _default_options is None:
-        _default_options = normalised_options()
-    return _default_options
+    default = _default_options
+    if default is None:
+        made_in = generation()
+        default = normalised_options()
+        if made_in == generation():
+            _default_options = default
+    return default
 
 
 def _settings_changed():

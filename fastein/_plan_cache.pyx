@@ -27,6 +27,8 @@ cdef enum:
     MOST_PLANS = 4096
     MOST_WORDS = 4_000_000    # of all keys together (32 MB)
 
+PLAIN = frozenset("?bBhHiIlLqQefdgFDGO")
+
 cdef list _buckets = [None] * BUCKETS
 cdef Py_ssize_t _plans = 0
 cdef Py_ssize_t _words = 0
@@ -49,7 +51,7 @@ cdef inline Py_ssize_t describe(ndarray array, bint is_out, int64_t *words) noex
     """Write what a plan depends on of one operand; the number of words written."""
     cdef int ndim = cnp.PyArray_NDIM(array)
     cdef cnp.dtype descr = array.descr
-    cdef int flags = cnp.PyArray_FLAGS(array)
+    cdef int flags = cnp.PyArray_FLAGS(array), k
     cdef uint64_t head = <uint64_t>ndim
     head = head << 1 | ((flags & cnp.NPY_ARRAY_ALIGNED) != 0)
     head = head << 1 | (is_out and (flags & cnp.NPY_ARRAY_WRITEABLE) != 0)
@@ -58,8 +60,9 @@ cdef inline Py_ssize_t describe(ndarray array, bint is_out, int64_t *words) noex
     head = head << 16 | <uint64_t>(<unsigned short>cnp.PyArray_TYPE(array))
     head = head << 24 | (<uint64_t>cnp.PyArray_ITEMSIZE(array) & 0xFFFFFF)
     words[0] = <int64_t>head
-    memcpy(words + 1, cnp.PyArray_DIMS(array), ndim * sizeof(int64_t))
-    memcpy(words + 1 + ndim, cnp.PyArray_STRIDES(array), ndim * sizeof(int64_t))
+    for k in range(ndim):
+        words[1 + k] = cnp.PyArray_DIM(array, k)
+        words[1 + ndim + k] = cnp.PyArray_STRIDE(array, k)
     return 1 + 2 * ndim
 
 
@@ -78,8 +81,9 @@ cdef Entry find(object subscripts, tuple operands, Py_ssize_t first, object out,
     cdef Py_ssize_t nwords = 0
     cdef uint64_t hash
     cdef Entry entry
+    hash = <uint64_t>hash_of(subscripts)
     words = gather(operands, first, out, near, &nwords)
-    hash = mixed(<uint64_t><Py_hash_t>hash_of(subscripts), words, nwords)
+    hash = mixed(hash, words, nwords)
     try:
         entry = <Entry>PyList_GET_ITEM(_buckets, hash & (BUCKETS - 1))
         while entry is not None:
@@ -155,10 +159,24 @@ cdef Entry remember(object subscripts, tuple operands, object out, object option
     entry.used = _tick()
     if nwords > MOST_WORDS // 4 or made_in != _generation:
         return entry  # larger than is worth keeping, or out of date
+    if not executable.is_view() and not all_plain(operands, out):
+        return entry  # a view is right for any dtype; the key does not tell these apart
     if _plans >= MOST_PLANS or _words + nwords > MOST_WORDS:
         evict()
     insert(entry)
     return entry
+
+
+cdef bint all_plain(tuple operands, object out):
+    for array in operands:
+        if not is_plain(array.dtype):
+            return False
+    return out is None or is_plain(out.dtype)
+
+
+cdef bint is_plain(object dtype):
+    """Whether a dtype is all said by its number, size and byte order."""
+    return dtype.char in PLAIN and dtype.metadata is None
 
 
 cdef void insert(Entry entry):

@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import EinsumError
 
+MOST_THREADS = 4096
 JIT_MODES = ("always", "tiered", "never")
 
 
@@ -49,7 +50,7 @@ def available_cpus() -> int:
 
 def _checked(name: str, value: Any) -> Any:
     if name == "jit":
-        if value not in JIT_MODES:
+        if not isinstance(value, str) or value not in JIT_MODES:
             raise EinsumError(
                 f"jit must be one of {', '.join(map(repr, JIT_MODES))}, not {value!r}"
             )
@@ -61,7 +62,15 @@ def _checked(name: str, value: Any) -> Any:
     value = value.__index__()
     if value < 1:
         raise EinsumError(f"{name} must be at least 1, not {value}")
+    if name == "num_threads" and value > MOST_THREADS:
+        raise EinsumError(f"num_threads must be at most {MOST_THREADS}, not {value}")
     return value
+
+
+def _thread_count(text: str) -> int:
+    """The number of threads that the environment asks for, or that of the CPUs."""
+    count = int(text) if text.isdecimal() and len(text) < 10 else 0
+    return min(count, MOST_THREADS) if count > 0 else available_cpus()
 
 
 def _from_environment() -> Settings:
@@ -69,7 +78,7 @@ def _from_environment() -> Settings:
     threads = os.environ.get("FASTEIN_NUM_THREADS", "").strip()
     return Settings(
         jit=jit if jit in JIT_MODES else "tiered",
-        num_threads=int(threads) if threads.isdecimal() and int(threads) > 0 else available_cpus(),
+        num_threads=_thread_count(threads),
         memory_limit=None,
     )
 

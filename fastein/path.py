@@ -142,7 +142,7 @@ def _explicit(path: Sequence[Any], count: int) -> Path:
     for step in steps:
         if not isinstance(step, (tuple, list)) or not step:
             raise TypeError(f"a contraction path is a list of tuples of positions, not {path!r}")
-        positions = tuple(p.__index__() if hasattr(p, "__index__") else -1 for p in step)
+        positions = tuple([_position(p, left) for p in step])
         if len(set(positions)) != len(positions) or not all(0 <= p < left for p in positions):
             raise EinsumError(
                 f"step {len(checked)} of the contraction path takes operands {tuple(step)}, "
@@ -155,6 +155,14 @@ def _explicit(path: Sequence[Any], count: int) -> Path:
             f"the contraction path leaves {left} operands uncontracted: {tuple(path)!r}"
         )
     return tuple(checked) or ((0,),)
+
+
+def _position(given: Any, left: int) -> int:
+    """A position among the operands left (negative ones count from the end), -1 if it is none."""
+    if not hasattr(given, "__index__"):
+        return -1
+    position: int = given.__index__()
+    return position + left if position < 0 else position
 
 
 def _strategy(name: str) -> Any:

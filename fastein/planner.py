@@ -32,7 +32,7 @@ from .plan import (
 from .target import Target
 
 INTP_MAX = np.iinfo(np.intp).max
-ARENA_ALIGNMENT = 64
+ARENA_ALIGNMENT = 64  # a cache line; targets align the arena itself so
 MOST_OBJECTS = 60  # operands that one call of numpy.einsum takes
 # dtypes that C has: everything but object, strings, dates and structures
 C_KINDS = frozenset("?bBhHiIlLqQefdgFDG")
@@ -212,7 +212,7 @@ class _Planner:
                 f"the result of einsum({quoted(equation.text)}) would have {len(shape)} axes; "
                 "arrays have at most 64"
             )
-        if math.prod(shape) * self.dtype.itemsize > INTP_MAX:
+        if math.prod([max(n, 1) for n in shape]) * self.dtype.itemsize > INTP_MAX:
             raise EinsumError(
                 f"array is too big: the result of einsum({quoted(equation.text)}) would have the "
                 f"shape {shape}"

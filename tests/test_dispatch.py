@@ -297,3 +297,27 @@ def test_plans_keep_no_operand_alive():
     assert sys.getrefcount(x) == references + 1
     del view
     assert sys.getrefcount(x) == references
+
+
+def test_dtypes_that_look_alike_have_plans_of_their_own():
+    """Structures, strings and dtypes with metadata share a number and a size."""
+    as_float, as_int = np.array([(1.5,), (2.5,)], "f8,"), np.array([(1,), (2,)], "i8,")
+    for array, want in ((as_float, 4.0), (as_int, 3.0), (as_float, 4.0)):
+        assert einsum("i->", array, dtype=float, casting="unsafe") == want
+    marked = np.ones((2, 2), np.dtype("f8", metadata={"marked": True}))
+    einsum("ij,jk->ik", marked, marked)
+    assert einsum("ij,jk->ik", np.ones((2, 2)), np.ones((2, 2))).dtype.metadata is None
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 1), (1, 1), (2, 3)])
+def test_views_keep_the_strides_of_axes_of_size_1(shape):
+    x = np.arange(12.0).reshape(3, 4)[: shape[0], : shape[1]]
+    assert einsum("ij->ji", x).strides == np.einsum("ij->ji", x).strides
+    assert einsum("ij->ji", x, order="C").strides == x.T.strides
+
+
+def test_a_path_that_contains_itself_is_refused():
+    path = []
+    path.append(path)
+    with pytest.raises(TypeError, match="no deeper"):
+        einsum("i,i,i->", *[np.ones(2)] * 3, optimize=path)

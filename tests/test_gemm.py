@@ -161,3 +161,12 @@ def test_no_warnings_as_from_matmul():
         assert np.isinf(einsum("ij,jk->ik", a, a)).all()
         a[0, 0] = np.inf
         assert np.isnan(einsum("ij,jk->ik", a, np.zeros((70, 70)))[0]).all()
+
+
+@pytest.mark.parametrize("dtype", ["c8", "c16"])
+@pytest.mark.parametrize("factor", [np.inf, complex(np.inf, 0), complex(0, -np.inf)])
+def test_infinite_complex_factors_follow_the_naive_formula(dtype, factor):
+    x, ones = np.full((30, 30), factor, dtype), np.ones((30, 30), dtype)
+    assert "matmul" in explain("ij,jk->ik", x, ones)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(einsum("ij,jk->ik", x, ones), np.einsum("ij,jk->ik", x, ones))

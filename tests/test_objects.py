@@ -163,3 +163,9 @@ def test_every_mode(jit):
     x = objects((2, 3))
     with config(jit=jit):
         same("ij,kj->ik", x, x)
+
+
+def test_an_empty_sum_into_objects_is_the_integer_0():
+    out = np.ones(2, object)
+    einsum("ij->i", np.ones((2, 0)), out=out, dtype=float, casting="unsafe")
+    assert [(type(x), x) for x in out] == [(int, 0)] * 2

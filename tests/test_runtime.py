@@ -274,3 +274,57 @@ def test_threads_limit_is_read_at_every_call():
             np.testing.assert_array_equal(einsum("ij->i", x), [1000] * 1000)
     assert fastein.get_num_threads() == before
     assert sum(t.name == "fastein" for t in threading.enumerate()) < 20
+
+
+def test_a_signal_does_not_leave_threads_behind():
+    """A handler may raise anything; nobody writes to the result once the call is over."""
+    in_a_process("""
+        import signal, fastein
+        fastein.config(num_threads=2, jit="never")
+
+        class Stop(Exception):
+            pass
+
+        def stop(*_):
+            raise Stop
+
+        signal.signal(signal.SIGALRM, stop)
+        a = np.ones((3000, 3000))
+        for turn in range(12):
+            out = np.zeros((3000, 3000))
+            signal.setitimer(signal.ITIMER_REAL, 0.004 * (turn + 1), 0.002)
+            try:
+                einsum("ij,ij,ij->ji", a, a, a, out=out)
+            except Stop:
+                pass
+            finally:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Stop:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            seen = np.count_nonzero(out)
+            assert all(np.count_nonzero(out) == seen for _ in range(20))
+    """)
+
+
+def test_a_compiler_that_fails_costs_a_warning(accounts, monkeypatch):
+    def fail(nest):
+        raise ImportError("no compiler here")
+
+    monkeypatch.setattr(tiers, "compiled", fail)
+    tier = only_step("ij->i", LARGE).tier
+    with pytest.warns(RuntimeWarning, match="no compiler here"):
+        assert tier.spend(9.0) is None
+    assert tier.spend(9.0) is None  # and no second one
+
+
+def test_a_new_shape_runs_the_kernel_of_its_kind(monkeypatch):
+    monkeypatch.setattr(tiers, "_tiers", {})
+    with config(jit="tiered"):
+        tier = only_step("ij->j", LARGE).tier
+        tier.spend(2 * tiers.COMPILE_SECONDS)
+        other = np.ones((300, 100))
+        run = executable("ij->j", other)
+        for _ in range(2):
+            run(other)
+        assert run.steps[0].kernel is tier.kernel is not None

@@ -8,6 +8,9 @@ ctypedef void (*inner_t)(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint fi
 ctypedef void (*rows_t)(char *out, char *a, Py_ssize_t sa, char *x, Py_ssize_t sx, Py_ssize_t n,
                         bint first) noexcept nogil
 
-cdef inner_t dot_for(int type_num) noexcept nogil
-cdef inner_t map_for(int type_num) noexcept nogil
-cdef rows_t rows_for(int type_num) noexcept nogil
+ctypedef struct Loops:
+    inner_t dot
+    inner_t map
+    rows_t rows
+
+cdef Loops loops_for(int type_num) noexcept nogil

@@ -467,92 +467,36 @@ cdef void map_half(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
 
 # --- by dtype -------------------------------------------------------------------------------
 
-cdef inner_t dot_for(int type_num) noexcept nogil:
-    """The summing innermost loop of a dtype; NULL if C has no such dtype."""
+cdef inline Loops loops_of(element *kind) noexcept nogil:
+    return Loops(<inner_t>dot[element], <inner_t>map[element], <rows_t>scaled_rows[element])
+
+
+cdef Loops loops_for(int type_num) noexcept nogil:
+    """The loops of a NumPy type number; all NULL if C has no such type."""
     if type_num == NPY_BOOL:
-        return <inner_t>dot[bool_t]
+        return loops_of[bool_t](NULL)
     if type_num == NPY_BYTE or type_num == NPY_UBYTE:
-        return <inner_t>dot[u8]
+        return loops_of[u8](NULL)
     if type_num == NPY_SHORT or type_num == NPY_USHORT:
-        return <inner_t>dot[u16]
+        return loops_of[u16](NULL)
     if type_num == NPY_INT or type_num == NPY_UINT:
-        return <inner_t>dot[u32]
+        return loops_of[u32](NULL)
     if type_num == NPY_LONG or type_num == NPY_ULONG:
-        return <inner_t>dot[u64] if sizeof(long) == 8 else <inner_t>dot[u32]
+        return loops_of[u64](NULL) if sizeof(long) == 8 else loops_of[u32](NULL)
     if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
-        return <inner_t>dot[u64]
+        return loops_of[u64](NULL)
     if type_num == NPY_HALF:
-        return <inner_t>dot_half
+        return Loops(<inner_t>dot_half, <inner_t>map_half, NULL)
     if type_num == NPY_FLOAT:
-        return <inner_t>dot[float]
+        return loops_of[float](NULL)
     if type_num == NPY_DOUBLE:
-        return <inner_t>dot[double]
+        return loops_of[double](NULL)
     if type_num == NPY_LONGDOUBLE:
-        return <inner_t>dot[g80]
+        return loops_of[g80](NULL)
     if type_num == NPY_CFLOAT:
-        return <inner_t>dot[c64]
+        return loops_of[c64](NULL)
     if type_num == NPY_CDOUBLE:
-        return <inner_t>dot[c128]
+        return loops_of[c128](NULL)
     if type_num == NPY_CLONGDOUBLE:
-        return <inner_t>dot[c256]
-    return NULL
-
-
-cdef inner_t map_for(int type_num) noexcept nogil:
-    """The innermost loop along an output axis of a dtype; NULL if C has no such dtype."""
-    if type_num == NPY_BOOL:
-        return <inner_t>map[bool_t]
-    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
-        return <inner_t>map[u8]
-    if type_num == NPY_SHORT or type_num == NPY_USHORT:
-        return <inner_t>map[u16]
-    if type_num == NPY_INT or type_num == NPY_UINT:
-        return <inner_t>map[u32]
-    if type_num == NPY_LONG or type_num == NPY_ULONG:
-        return <inner_t>map[u64] if sizeof(long) == 8 else <inner_t>map[u32]
-    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
-        return <inner_t>map[u64]
-    if type_num == NPY_HALF:
-        return <inner_t>map_half
-    if type_num == NPY_FLOAT:
-        return <inner_t>map[float]
-    if type_num == NPY_DOUBLE:
-        return <inner_t>map[double]
-    if type_num == NPY_LONGDOUBLE:
-        return <inner_t>map[g80]
-    if type_num == NPY_CFLOAT:
-        return <inner_t>map[c64]
-    if type_num == NPY_CDOUBLE:
-        return <inner_t>map[c128]
-    if type_num == NPY_CLONGDOUBLE:
-        return <inner_t>map[c256]
-    return NULL
-
-
-cdef rows_t rows_for(int type_num) noexcept nogil:
-    """The loop over four rows at once of a dtype; NULL if there is none."""
-    if type_num == NPY_BOOL:
-        return <rows_t>scaled_rows[bool_t]
-    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
-        return <rows_t>scaled_rows[u8]
-    if type_num == NPY_SHORT or type_num == NPY_USHORT:
-        return <rows_t>scaled_rows[u16]
-    if type_num == NPY_INT or type_num == NPY_UINT:
-        return <rows_t>scaled_rows[u32]
-    if type_num == NPY_LONG or type_num == NPY_ULONG:
-        return <rows_t>scaled_rows[u64] if sizeof(long) == 8 else <rows_t>scaled_rows[u32]
-    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
-        return <rows_t>scaled_rows[u64]
-    if type_num == NPY_FLOAT:
-        return <rows_t>scaled_rows[float]
-    if type_num == NPY_DOUBLE:
-        return <rows_t>scaled_rows[double]
-    if type_num == NPY_LONGDOUBLE:
-        return <rows_t>scaled_rows[g80]
-    if type_num == NPY_CFLOAT:
-        return <rows_t>scaled_rows[c64]
-    if type_num == NPY_CDOUBLE:
-        return <rows_t>scaled_rows[c128]
-    if type_num == NPY_CLONGDOUBLE:
-        return <rows_t>scaled_rows[c256]
-    return NULL
+        return loops_of[c256](NULL)
+    return Loops(NULL, NULL, NULL)

@@ -39,6 +39,7 @@ cdef class Executable:
     cdef bint quiet               # some step goes through NumPy, which warns
 
     cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1
+    cdef bint is_view(self) noexcept
     cdef object run(self, tuple operands, Py_ssize_t first, object out)
     cdef object view(self, object operand)
     cdef object allocated(self)

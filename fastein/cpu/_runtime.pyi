@@ -24,7 +24,8 @@ class MatmulStep(Step):
         a: Placed,
         b: Placed,
         c: Placed,
-        multiply: Callable[[Any, Any, Any], None],
+        multiply: Callable[[Any, Any, Any], bool],
+        nest: NestStep,
     ) -> None: ...
 
 class NestStep(Step):

@@ -21,7 +21,7 @@ from ..config import settings
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
-from ._inner_loops cimport dot_for, map_for, rows_for
+from ._inner_loops cimport Loops, loops_for
 from ._threads cimport share
 
 cnp.import_array()
@@ -49,7 +49,7 @@ cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
 
 cdef enum:
-    ALIGNMENT = 64
+    ALIGNMENT = 64  # of the arena, in which the planner places buffers at multiples of it
 
 _quiet = np.errstate
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -101,7 +101,7 @@ cdef class ClearStep(Step):
         self.layout = layout
 
     cdef int perform(self, char **slots) except -1:
-        cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), False)
+        cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
         return 0
 
 
@@ -123,7 +123,11 @@ cdef class ConvertStep(Step):
 
 
 cdef class MatmulStep(Step):
-    """A product of matrices by NumPy's matmul; `multiply` gets the operands as N-d arrays."""
+    """A product of matrices by NumPy's matmul.
+
+    `multiply` gets the operands as N-d arrays and says whether the answer stands. If it does not,
+    `nest` gives the answer.
+    """
 
     cdef int first
     cdef int second
@@ -132,8 +136,10 @@ cdef class MatmulStep(Step):
     cdef Placed b
     cdef Placed c
     cdef object multiply
+    cdef NestStep nest
 
-    def __init__(self, slots, Placed a, Placed b, Placed c, multiply):
+    def __init__(self, slots, Placed a, Placed b, Placed c, multiply, NestStep nest):
+        self.nest = nest
         self.first, self.second, self.target = slots
         self.a = a
         self.b = b
@@ -141,15 +147,16 @@ cdef class MatmulStep(Step):
         self.multiply = multiply
 
     cdef int perform(self, char **slots) except -1:
-        self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
-                      self.c.at(slots[self.target]))
+        if not self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
+                             self.c.at(slots[self.target])):
+            self.nest.perform(slots)
         return 0
 
 
 cdef bint scales_rows(LoopNest nest, int scalar) noexcept:
     """Whether the two innermost loops add up scaled rows: ``out[k] += a[j] * x[j, k]``."""
     cdef int rank = nest.rank, last = nest.rank - 1
-    return (rank >= 2 and nest.is_summed[rank - 2] and not nest.is_summed[last]
+    return (nest.nin == 2 and rank >= 2 and nest.is_summed[rank - 2] and not nest.is_summed[last]
             and nest.stride[scalar * rank + last] == 0
             and nest.stride[(1 - scalar) * rank + last] == nest.itemsize
             and nest.stride[2 * rank + last] == nest.itemsize)
@@ -169,9 +176,9 @@ cdef class NestStep(Step):
     def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False):
         cdef int k
         self.nest = nest
-        self.may_promote = settings.jit == "tiered"
         self.parallel = parallel
         self.work = nest.work()
+        self.may_promote = self.work >= PROMOTE_WORK and settings.jit == "tiered"
         self.slots = <int *>malloc((nest.nin + 1) * sizeof(int))
         if self.slots == NULL:
             raise MemoryError()
@@ -182,14 +189,11 @@ cdef class NestStep(Step):
         self.header.is_summed = nest.is_summed
         self.header.pointers = NULL
         self.header.steps = NULL
-        cdef int type_num = nest.dtype.num
+        cdef Loops loops = loops_for(nest.dtype.num)
         cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
-        self.header.inner = dot_for(type_num) if summed else map_for(type_num)
-        self.header.rows = NULL
-        if nest.nin == 2 and not summed:
-            self.header.scalar = 0 if nest.rank and nest.stride[nest.rank - 1] == 0 else 1
-            if scales_rows(nest, self.header.scalar):
-                self.header.rows = rows_for(type_num)
+        self.header.inner = loops.dot if summed else loops.map
+        self.header.scalar = 0 if nest.rank and nest.stride[nest.rank - 1] == 0 else 1
+        self.header.rows = loops.rows if scales_rows(nest, self.header.scalar) else NULL
         self.function = baseline
         if self.header.inner == NULL:
             raise TypeError(f"no loop nest for {nest.dtype}")
@@ -202,7 +206,7 @@ cdef class NestStep(Step):
         if self.may_promote and self._tier is None:
             from .tiers import tier_of
 
-            self._tier = tier_of(self.nest) if self.work >= PROMOTE_WORK else None
+            self._tier = tier_of(self.nest)
             self.may_promote = self._tier is not None
         return self._tier
 
@@ -243,11 +247,18 @@ cdef class NestStep(Step):
 
     cdef int perform_large(self, char **data, Header *header) except -1:
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
-        cdef int threads = 1
+        cdef Py_ssize_t threads = 1
         cdef kernel_t function = self.function
-        # accounts are for what is called again: the first call is not kept waiting for one
-        tier = self.tier if self.kernel is None and self.called else None
-        self.called = True
+        tier = None
+        if self.kernel is None and self.may_promote:
+            # accounts are for what is called again, or long: a first call is not kept waiting
+            if self.called or self.work >= SHARE_WORK:
+                tier = self.tier
+            self.called = True
+            if tier is not None and tier.kernel is not None:  # earned by calls of other shapes
+                self.use(tier.kernel)
+                function = self.function
+                tier = None
         start = perf_counter() if tier is not None else None
         # the pointers in the header are one kernel call's room: no sharing where there are any
         if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
@@ -318,7 +329,7 @@ cdef class Executable:
 
     cdef object run(self, tuple operands, Py_ssize_t first, object out):
         cdef char *near[NEAR]
-        cdef char scalar[128]
+        cdef char scalar[32 + ALIGNMENT]
         cdef char *arena = NULL
         cdef char **slots = near
         cdef int k
@@ -335,7 +346,7 @@ cdef class Executable:
             arena = <char *>malloc(self.scratch + ALIGNMENT)
         try:
             if slots == NULL or (self.scratch > 0 and arena == NULL):
-                raise MemoryError(f"no memory for intermediates of {self.scratch} bytes")
+                raise MemoryError(f"no memory for {self.scratch} bytes of intermediates")
             for k in range(self.nin):
                 slots[k] = cnp.PyArray_BYTES(<ndarray>operands[first + k])
             for k in range(self.nslots - self.nin - 1):
@@ -354,6 +365,9 @@ cdef class Executable:
                 free(slots)
             free(arena)
         return out
+
+    cdef bint is_view(self) noexcept:
+        return self.kind == VIEW
 
     cdef int perform(self, char **slots) except -1:
         for step in self.steps:

@@ -1,6 +1,11 @@
 from ._runtime cimport Executable
 
 
+cdef enum:
+    MOST_LABELS = 24
+    MOST_INPUTS = 8
+
+
 cdef class Recipe:
     cdef bint usable
     cdef bint is_view
@@ -8,8 +13,8 @@ cdef class Recipe:
     cdef int nout
     cdef int nin
     cdef Py_ssize_t most_work  # iterations up to which the plan is certain
-    cdef int rank[8]
-    cdef bint repeats[8]
-    cdef int term[8][24]
+    cdef int rank[MOST_INPUTS]
+    cdef bint repeats[MOST_INPUTS]
+    cdef int term[MOST_INPUTS][MOST_LABELS]
 
 cdef Executable simple(Recipe recipe, tuple operands, object out)

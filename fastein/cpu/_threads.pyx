@@ -40,7 +40,7 @@ def _serve(queue):
 
 cdef object SimpleQueue = None  # imported with the first thread
 cdef object _queue = None
-cdef int _threads = 0
+cdef Py_ssize_t _threads = 0
 
 
 def _forget_threads():
@@ -50,7 +50,7 @@ def _forget_threads():
     _threads = 0
 
 
-cdef int _start_threads(int wanted) except -1:
+cdef Py_ssize_t _start_threads(Py_ssize_t wanted) except -1:
     """Have `wanted` pool threads if possible; how many there are."""
     global SimpleQueue, _queue, _threads
     if _threads >= wanted:
@@ -75,15 +75,15 @@ cdef int _start_threads(int wanted) except -1:
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               int threads) except -1:
+               Py_ssize_t threads) except -1:
     """Run a kernel's outermost loop of `n` in equal shares; the caller takes the first one."""
     cdef Share part
-    cdef Share own = None
-    cdef int k, handed = 0
-    cdef object done
+    cdef list parts = []
+    cdef Py_ssize_t k, handed = 0
+    cdef object failure = None
     if is_finalizing():
         threads = 1  # daemon threads no longer run
-    if _threads < threads - 1:
+    elif _threads < threads - 1:
         threads = min(threads, 1 + _start_threads(threads - 1))
     done = SimpleQueue() if threads > 1 else None
     for k in range(threads):
@@ -95,20 +95,24 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
         part.begin = n * k // threads
         part.end = n * (k + 1) // threads
         part.done = done
-        if k == 0:
-            own = part
-        else:
-            _queue.put(part)
+        parts.append(part)
+    # `data` and the result belong to this call: whatever is raised (a signal handler may raise
+    # anything), nothing may leave before the last share that was handed out is done.
+    try:
+        while handed < threads - 1:
+            _queue.put(parts[handed + 1])
             handed += 1
-    own.work()
-    # `data` is on this call's stack: nothing may leave it before the last share is done.
-    interrupt = None
+    except BaseException as error:
+        failure = error
+    (<Share>parts[0]).work()
+    for part in parts[handed + 1:]:
+        part.work()
     while handed > 0:
         try:
             done.get()
             handed -= 1
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+        except BaseException as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
     return 0

@@ -29,9 +29,13 @@ def matrix_layouts(schedule: Schedule) -> tuple[Layout, Layout, Layout]:
 
 
 class Multiply:
-    """``c[...] = a @ b`` on operands laid out as `matrix_layouts` says."""
+    """``c[...] = a @ b`` on operands laid out as `matrix_layouts` says; whether the answer stands.
 
-    __slots__ = ("a_shape", "b_shape", "c_shape", "direct")
+    It does not where a complex product has NaN in it: the products of BLAS with infinite factors
+    are not those of the naive formula, which einsum promises.
+    """
+
+    __slots__ = ("a_shape", "b_shape", "c_shape", "direct", "is_complex")
 
     def __init__(self, schedule: Schedule) -> None:
         nest, m = schedule.nest, _axes(schedule)
@@ -42,15 +46,17 @@ class Multiply:
         self.b_shape = (*batch, sums, columns)
         self.c_shape = (*batch, rows, columns)
         # whether the result's memory is (a stack of) matrices that BLAS can write
+        self.is_complex = nest.dtype.kind == "c"
         self.direct = as_matrices(nest.strides[2], sizes, (m.rows, m.columns), nest.itemsize)
 
-    def __call__(self, a: Array, b: Array, c: Array) -> None:
+    def __call__(self, a: Array, b: Array, c: Array) -> bool:
         a = _for_blas(a.reshape(self.a_shape))
         b = _for_blas(b.reshape(self.b_shape))
         if self.direct:
             np.matmul(a, b, out=c.reshape(self.c_shape))
         else:
             c[...] = np.matmul(a, b).reshape(c.shape)
+        return not (self.is_complex and np.isnan(c).any())
 
 
 def _axes(schedule: Schedule) -> MatrixAxes:

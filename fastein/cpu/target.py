@@ -49,15 +49,15 @@ def _contraction(step: Contract) -> _runtime.Step:
     chosen = step.schedule
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
+    nest = _runtime.NestStep(chosen.nest, slots, chosen.parallel)
     if chosen.family == "matmul":
         a, b, c = map(_runtime.place, matrix_layouts(chosen))
-        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen))
-    runnable = _runtime.NestStep(chosen.nest, slots, chosen.parallel)
+        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest)
     if settings.jit == "always":
         kernel = compiled(chosen.nest)
         if kernel is not None:
-            runnable.use(kernel)
-    return runnable
+            nest.use(kernel)
+    return nest
 
 
 CPU = CpuTarget()

@@ -7,6 +7,7 @@ total is then at most twice the best possible (the ski-rental rule).
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from .._nest import LoopNest
@@ -31,8 +32,17 @@ class Tier:
         """Book time spent in the baseline nest; the generated kernel if there is one by now."""
         self.seconds += seconds
         if self.kernel is None and not self.failed and self.seconds >= COMPILE_SECONDS:
-            self.kernel = compiled(self.nest)
-            self.failed = self.kernel is None
+            self.failed = True  # until it has succeeded; other threads go on with the baseline
+            try:
+                self.kernel = compiled(self.nest)
+                self.failed = self.kernel is None
+            except Exception as reason:
+                # the answer is there already: no failure of the compiler may cost it
+                warnings.warn(
+                    f"fastein could not compile a kernel and goes on without it: {reason!r}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
         return self.kernel
 
 
