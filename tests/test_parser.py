@@ -228,7 +228,7 @@ BAD_SUBLISTS = [
     ((A, [np.float64(1), 0]), TypeError, "a label cannot be of type float64"),
     ((A, [1j]), TypeError, "a label cannot be of type complex"),
     ((A, [Fraction(1)]), TypeError, "a label cannot be of type Fraction"),
-    ((A, [np.timedelta64(1)]), TypeError, "a label cannot be of type timedelta64"),
+    ((A, [np.timedelta64(1, "s")]), TypeError, "a label cannot be of type timedelta64"),
     ((A, [[0], 1]), TypeError, "a label must be hashable, unlike list (label 0 of operand 0)"),
     ((A, [np.array(0.5)]), TypeError, "a label must be hashable, unlike ndarray"),
     (

@@ -51,14 +51,16 @@ def test_invariants_of_the_loop_order(dtype, seed):
         assert sorted(order) == list(range(nest.rank))
         assert seconds > 0
         summed = nest.ordered(order).summed
-        if summed and summed[-1]:
-            assert list(summed) == sorted(summed)  # one register per element of the output
+        small = nest.iterations < 1_000_000
+        sums_inside = bool(summed) and (summed[-1] or small)
+        if sums_inside:  # one register per element of the output, or one visit for several rows
+            assert list(summed[:-1]) == sorted(summed[:-1])
         if dtype == "e" and any(summed):
             assert summed[-1]  # float16 rounds once
         strides = nest.ordered(order).strides
         reach = [sum(abs(row[a]) for row in strides) for a in range(nest.rank - 1)]
         for a in range(len(reach) - 1):
-            assert reach[a] >= reach[a + 1] or (summed[-1] and summed[a] != summed[a + 1])
+            assert reach[a] >= reach[a + 1] or (sums_inside and summed[a] != summed[a + 1])
 
 
 @pytest.mark.parametrize(

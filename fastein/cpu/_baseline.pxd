@@ -1,4 +1,4 @@
-from ._inner_loops cimport inner_t, rows_t
+from ._inner_loops cimport dots_t, inner_t, rows_t
 
 ctypedef void (*kernel_t)(char **data, Py_ssize_t *shape, Py_ssize_t *strides,
                           char *scratch, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
@@ -13,6 +13,8 @@ ctypedef struct Header:
     # input 1 - scalar by elements of input `scalar`.
     rows_t rows
     int scalar
+    # Not NULL where the next loop out is not summed and the innermost sums short contiguous rows.
+    dots_t dots
     int rank
     int nin
     unsigned char *is_summed

@@ -73,6 +73,12 @@ cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *st
     cdef int a = nest.scalar, x = 1 - nest.scalar
     cdef bint summed = nest.is_summed[near]
     cdef Py_ssize_t i = 0
+    if nest.dots != NULL:
+        nest.dots(p[nest.nin], strides[nest.nin * rank + near], p[0], strides[near],
+                  p[1] if nest.nin == 2 else NULL, strides[rank + near], m, n, first)
+        for k in range(nop):
+            p[k] += m * strides[k * rank + near]
+        return
     if nest.rows != NULL:
         while i + 4 <= m:
             nest.rows(p[2], p[a], strides[a * rank + near], p[x], strides[x * rank + near], n,

@@ -30,7 +30,7 @@ cdef extern from *:
     /* Clones of the inner loops for wider vectors, picked by the loader (GCC on x86-64 glibc). */
     #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
     #  define FASTEIN_HOT \\
-            __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+            __attribute__((target_clones("arch=haswell", "default")))
     #else
     #  define FASTEIN_HOT
     #endif
@@ -223,6 +223,26 @@ cdef hot dot_unit(element *a, element *b, Py_ssize_t n, element *total) noexcept
     for i in range(4 * q, n):
         t0 = plus[element](t0, times[element](a[i], b[i]))
     total[0] = plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef hot dots(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *b, Py_ssize_t sb,
+              Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
+    """``out[j] (+)= sum(a[j] * b[j])`` for m short contiguous rows; without b ``sum(a[j])``."""
+    cdef Py_ssize_t i, _
+    cdef element t
+    for _ in range(m):
+        t = 0
+        if b == NULL:
+            for i in range(n):
+                t = plus[element](t, a[i])
+        else:
+            for i in range(n):
+                t = plus[element](t, times[element](a[i], b[i]))
+            b = ahead[element](b, sb)
+        t = stored[element](t)
+        out[0] = t if first else plus[element](out[0], t)
+        a = ahead[element](a, sa)
+        out = ahead[element](out, so)
 
 
 cdef inline element sum_strided(element *a, Py_ssize_t sa, Py_ssize_t n) noexcept nogil:
@@ -468,7 +488,8 @@ cdef void map_half(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
 # --- by dtype -------------------------------------------------------------------------------
 
 cdef inline Loops loops_of(element *kind) noexcept nogil:
-    return Loops(<inner_t>dot[element], <inner_t>map[element], <rows_t>scaled_rows[element])
+    return Loops(<inner_t>dot[element], <inner_t>map[element], <rows_t>scaled_rows[element],
+                 <dots_t>dots[element])
 
 
 cdef Loops loops_for(int type_num) noexcept nogil:
@@ -486,7 +507,7 @@ cdef Loops loops_for(int type_num) noexcept nogil:
     if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
         return loops_of[u64](NULL)
     if type_num == NPY_HALF:
-        return Loops(<inner_t>dot_half, <inner_t>map_half, NULL)
+        return Loops(<inner_t>dot_half, <inner_t>map_half, NULL, NULL)
     if type_num == NPY_FLOAT:
         return loops_of[float](NULL)
     if type_num == NPY_DOUBLE:
@@ -499,4 +520,4 @@ cdef Loops loops_for(int type_num) noexcept nogil:
         return loops_of[c128](NULL)
     if type_num == NPY_CLONGDOUBLE:
         return loops_of[c256](NULL)
-    return Loops(NULL, NULL, NULL)
+    return Loops(NULL, NULL, NULL, NULL)

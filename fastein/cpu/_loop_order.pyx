@@ -6,13 +6,16 @@ Every new shape asks for it, hence Cython.
 """
 from .._nest cimport LoopNest
 
+cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
+
 
 def loop_order(LoopNest nest, machine):
     """The order of the loops, outermost first, and the estimated time on one core.
 
     The innermost loop is the one that costs least by the strides that it walks; the others
-    follow by stride, the longest outermost. A summed innermost loop keeps its accumulator in a
-    register, so all summed loops go inside all output loops. float16 has no choice: its sum is
+    follow by stride, the longest outermost, but small nests have their sums inside. A summed
+    innermost loop keeps its accumulator in a register, so there, too, all summed loops go inside
+    all output loops. float16 has no choice: its sum is
     kept in float32 and rounded once.
 
     Parameters
@@ -68,10 +71,14 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept:
 
 
 cdef void around(LoopNest nest, int innermost, int *order) noexcept:
-    """All loops with `innermost` last: by reach, and sums inside if the innermost is one."""
+    """Write the order with `innermost` last, the others by reach.
+
+    Sums go inside where the innermost is one, and where everything stays in cache: next to the
+    innermost, their loop adds up several rows while the output is in registers.
+    """
     cdef int rank = nest.rank, nop = nest.nin + 1, a, p, k, count = 0
     cdef double[64] reach
-    cdef bint sums_last = nest.is_summed[innermost] != 0
+    cdef bint sums_last = nest.is_summed[innermost] != 0 or nest.work() < IN_CACHE
     for a in range(rank):
         if a == innermost:
             continue

@@ -162,6 +162,17 @@ cdef bint scales_rows(LoopNest nest, int scalar) noexcept:
             and nest.stride[2 * rank + last] == nest.itemsize)
 
 
+cdef bint sums_short_rows(LoopNest nest) noexcept:
+    """Whether the two innermost loops sum rows that are contiguous and not worth four sums."""
+    cdef int rank = nest.rank, last = nest.rank - 1, p
+    if rank < 2 or nest.nin > 2 or nest.is_summed[rank - 2] or not nest.is_summed[last]:
+        return False
+    for p in range(nest.nin):
+        if nest.stride[p * rank + last] != nest.itemsize:
+            return False
+    return nest.size[last] < (64 if nest.dtype.kind in "fc" else 256)
+
+
 cdef class NestStep(Step):
     """A loop nest, run by the baseline nest or by a generated kernel.
 
@@ -193,6 +204,7 @@ cdef class NestStep(Step):
         cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
         self.header.inner = loops.dot if summed else loops.map
         self.header.scalar = 0 if nest.rank and nest.stride[nest.rank - 1] == 0 else 1
+        self.header.dots = loops.dots if sums_short_rows(nest) else NULL
         self.header.rows = loops.rows if scales_rows(nest, self.header.scalar) else NULL
         self.function = baseline
         if self.header.inner == NULL:
