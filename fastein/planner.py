@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import _nest
+from .arena import INTP_MAX, RESULT, lay_out
 from .equation import Equation, bind, check_out
 from .errors import EinsumError, compose, quoted
 from .path import SMALL_WORK, Path, Term, contraction_path, walk
 from .plan import (
-    Buffer,
     Clear,
     Contract,
     Convert,
@@ -31,12 +31,9 @@ from .plan import (
 )
 from .target import Target
 
-INTP_MAX = np.iinfo(np.intp).max
-ARENA_ALIGNMENT = 64  # a cache line; targets align the arena itself so
 MOST_OBJECTS = 60  # operands that one call of numpy.einsum takes
 # dtypes that C has: everything but object, strings, dates and structures
 C_KINDS = frozenset("?bBhHiIlLqQefdgFDG")
-RESULT = -1  # the result's slot while the number of buffers is not known yet
 
 
 def make_plan(
@@ -167,7 +164,7 @@ class _Planner:
     def plan(self) -> Plan:
         steps = self._decide()
         result_slot = len(self.layouts)
-        buffers, scratch = _lay_out(self.layouts[len(self.operands) :], len(self.operands), steps)
+        buffers, scratch = lay_out(self.layouts[len(self.operands) :], len(self.operands), steps)
         return Plan(
             self.equation,
             self.sizes,
@@ -395,49 +392,6 @@ def _with_result(step: Step, number: int) -> Step:
     if isinstance(step, ThroughNumPy) and step.output.number == RESULT:
         return ThroughNumPy(step.inputs, Slot(number, step.output.term))
     return step
-
-
-def _reads(step: Step) -> tuple[int, ...]:
-    if isinstance(step, (Contract, ThroughNumPy)):
-        return tuple(slot.number for slot in step.inputs)
-    return (step.source,) if isinstance(step, Convert) else ()
-
-
-def _writes(step: Step) -> int:
-    if isinstance(step, (Contract, ThroughNumPy)):
-        return step.output.number
-    return step.target if isinstance(step, (Convert, Clear)) else RESULT
-
-
-def _lay_out(
-    layouts: list[Layout], first: int, steps: list[Step]
-) -> tuple[tuple[Buffer, ...], int]:
-    """Places for the buffers in one arena: first fit among those alive at the same time."""
-    if not layouts:
-        return (), 0
-    last_read = {slot: when for when, step in enumerate(steps) for slot in _reads(step)}
-    places: dict[int, tuple[int, int]] = {}  # buffer -> (begin, end) while it is alive
-    offsets = [0] * len(layouts)
-    top = 0
-    for when, step in enumerate(steps):
-        slot = _writes(step)
-        if slot != RESULT:
-            size = -(-layouts[slot - first].nbytes // ARENA_ALIGNMENT) * ARENA_ALIGNMENT
-            begin = 0
-            for taken_begin, taken_end in sorted(places.values()):
-                if begin + size <= taken_begin:
-                    break
-                begin = max(begin, taken_end)
-            places[slot] = (begin, begin + size)
-            offsets[slot - first] = begin
-            top = max(top, begin + size)
-        for dead in [s for s in places if last_read.get(s, -1) <= when]:
-            del places[dead]
-    if top > INTP_MAX:
-        raise EinsumError("the intermediates are too big for memory")
-    return tuple(
-        Buffer(layout, offset) for layout, offset in zip(layouts, offsets, strict=True)
-    ), top
 
 
 def _is_fortran(term: Term, layout: Layout) -> bool:

@@ -22,6 +22,7 @@ LAYERS = {
     "_nest": 2,
     "nest": 2,
     "plan": 2,
+    "arena": 2,
     "planner": 2,
     "target": 2,
     "store": 2,

@@ -7,9 +7,9 @@ import pytest
 
 from fastein import EinsumError
 from fastein._dispatch import normalised_options, plan_for
+from fastein.arena import ARENA_ALIGNMENT
 from fastein.path import SMALL_WORK
 from fastein.plan import Clear, Contract, Convert, Layout, ThroughNumPy, View
-from fastein.planner import ARENA_ALIGNMENT
 
 
 def layout_of(x):

@@ -133,6 +133,8 @@ class _Drawing:
         if self.odd(0.07):
             self.break_structure(terms, output, shapes, sizes)
         operands = self.operands(shapes, reuse=alike)
+        if operands and isinstance(operands[0], (str, bytes)):
+            operands[0] = np.asarray(operands[0])  # before sublists it would be the subscripts
         kwargs = self.keywords(terms, output, sizes, batch, operands)
         subscripts, spelling, listed = self.spell(terms, output, len(operands))
         if kwargs.get("optimize") is False and isinstance(subscripts, tuple):
