@@ -111,7 +111,7 @@ ctypedef fused element:
 
 cdef inline element times(element a, element b) noexcept nogil:
     if element is bool_t:
-        return a if b != 0 else 0  # true or false, but not yet 1 or 0: see `stored`
+        return a & <bool_t>-<int>(b != 0)  # true or false, but not yet 1 or 0: see `stored`
     elif element is u8 or element is u16:
         return <element>(<u32>a * <u32>b)  # int promotion would overflow at 65535 * 65535
     else:
