@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import linecache
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastein.store import KernelStore, content_key
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Machine code of one form of nest.
+    """Machine code of one generated source.
 
     Attributes
     ----------
@@ -30,15 +31,12 @@ class Kernel:
         intp begin, intp end)``.
     source : str
         The generated source.
-    form : Form
-        What it was rendered from.
     keepalive : object
         Owns the machine code; the address is valid as long as it lives.
     """
 
     address: int
     source: str
-    form: codegen.Form
     keepalive: object = field(repr=False, compare=False)
 
 
@@ -59,14 +57,27 @@ def kernel(nest: Any) -> Kernel:
         If no kernel is generated for such a nest: the baseline runs it.
     """
     form = codegen.form(nest)
-    source, key = _identify(form)
-    return _store.get(key, lambda: build(form, source, key))
+    return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
-@functools.cache
-def _identify(form: codegen.Form) -> tuple[str, str]:
-    source = codegen.render(form)
-    return source, content_key(codegen.VERSION, source, *toolchain())
+_rendered = functools.cache(codegen.render)
+
+
+def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> Kernel:
+    """Return the kernel of a generated source, compiled if this process has none of it yet.
+
+    Parameters
+    ----------
+    source : str
+        One function in the ABI's parameters. Together with `version` it must say everything
+        that the machine code depends on.
+    names : callable
+        Makes the global names that the source uses; called if it has to be compiled.
+    version : int
+        Version of the generator and of what stands behind the names.
+    """
+    key = content_key(version, source, *toolchain())
+    return _store.get(key, lambda: build(source, names(), key))
 
 
 @functools.cache
@@ -84,31 +95,37 @@ def toolchain() -> tuple[str, ...]:
     )
 
 
-def build(form: codegen.Form, source: str, key: str) -> Kernel:
-    """Compile `source`, rendered from `form`, whose content key is `key`."""
+def build(source: str, names: dict[str, Any], key: str) -> Kernel:
+    """Compile `source`, in which `names` are global; `key` is its content key."""
     from numba.core.compiler_lock import global_compiler_lock
 
     # Numba's own lock: it also keeps other people's jitted functions out meanwhile.
     with global_compiler_lock:
-        library, entry = _compile(_define(form, source, key))
-        return Kernel(library.get_pointer_to_function(entry), source, form, library)
+        library, entry = _compile(_define(source, names, key))
+        return Kernel(library.get_pointer_to_function(entry), source, library)
 
 
-def _define(form: codegen.Form, source: str, key: str) -> Any:
-    """Execute `source` among the primitives, where tracebacks and Numba find its lines."""
+def _primitives(dtype: str) -> dict[str, Any]:
+    """Return the names that the source of a nest uses."""
     from numba import types
 
     from fastein.cpu import primitives
 
+    names = ("gathered", "operand", "output", "zero")
+    return {
+        **{name: getattr(primitives, name) for name in names},
+        dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
+    }
+
+
+def _define(source: str, names: dict[str, Any], key: str) -> Any:
+    """Execute `source` among `names`, where tracebacks and Numba find its lines."""
     filename = f"<fastein kernel {key[:16]}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    names = ("gathered", "operand", "output", "zero")
-    namespace = {
-        **{name: getattr(primitives, name) for name in names},
-        form.dtype: getattr(types, "boolean" if form.dtype == "bool" else form.dtype),
-    }
-    exec(compile(source, filename, "exec"), namespace)
-    return namespace["nest"]
+    before = set(names)
+    exec(compile(source, filename, "exec"), names)
+    (function,) = [names[name] for name in names.keys() - before if name != "__builtins__"]
+    return function
 
 
 def _compile(function: Any) -> tuple[Any, str]:
