@@ -231,7 +231,7 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
 
     def plain(typ: ir.Type, offset: int = 0) -> Any:
         value = builder.load(_at(builder, address, offset), align=_alignment(dtype), typ=typ)
-        value.set_metadata("alias.scope" if pointer.writes else "noalias", _output_scope(builder))
+        value.set_metadata("alias.scope" if pointer.writes else "noalias", output_scope(builder))
         return value
 
     if isinstance(dtype, types.Complex):
@@ -243,7 +243,7 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
     if dtype == types.float16:
         if converts_half(context):
             return builder.fpext(plain(ir.HalfType()), _F32)
-        return _half_to_float(builder, plain(_I16))
+        return half_to_float(builder, plain(_I16))
     return plain(register_type(dtype))
 
 
@@ -254,7 +254,7 @@ def _store(context: Any, builder: Any, pointer: Pointer, address: Any, value: An
     def plain(value: Any, offset: int = 0) -> None:
         place = builder.bitcast(_at(builder, address, offset), value.type.as_pointer())
         store = builder.store(value, place, align=_alignment(dtype))
-        store.set_metadata("alias.scope", _output_scope(builder))
+        store.set_metadata("alias.scope", output_scope(builder))
 
     if isinstance(dtype, types.Complex):
         real, imag = _parts(builder, value)
@@ -280,7 +280,7 @@ def _at(builder: Any, address: Any, offset: int) -> Any:
     return builder.gep(address, [_I32(offset)], inbounds=True, source_etype=_I8)
 
 
-def _output_scope(builder: Any) -> Any:
+def output_scope(builder: Any) -> Any:
     """Return the alias scope of the output: its accesses are in it, an input's never touch it."""
     module = builder.module
     domain = module.add_metadata(["fastein"])
@@ -297,17 +297,31 @@ def converts_half(context: Any) -> bool:
     return not triple.startswith(("x86_64", "i386", "i686")) or "+f16c" in features.split(",")
 
 
-def _half_to_float(builder: Any, half: Any) -> Any:
-    word = builder.shl(builder.zext(half, _I32), _I32(16))
-    sign = builder.and_(word, _I32(0x8000_0000))
+def half_to_float(builder: Any, half: Any) -> Any:
+    """Return a 16-bit integer, or a vector of them, read as float16 and converted to float32."""
+
+    def of(scalar: Any) -> Any:
+        vector = isinstance(half.type, ir.VectorType)
+        return ir.VectorType(scalar, half.type.count) if vector else scalar
+
+    def bits(n: int) -> Any:
+        return _all(of(_I32), n)
+
+    word = builder.shl(builder.zext(half, of(_I32)), bits(16))
+    sign = builder.and_(word, bits(0x8000_0000))
     twice = builder.add(word, word)
-    shifted = builder.add(builder.lshr(twice, _I32(4)), _I32(0xE0 << 23))
-    normal = builder.fmul(builder.bitcast(shifted, _F32), _F32(2.0**-112))
-    masked = builder.or_(builder.lshr(twice, _I32(17)), _I32(126 << 23))
-    subnormal = builder.fsub(builder.bitcast(masked, _F32), _F32(0.5))
-    small = builder.icmp_unsigned("<", twice, _I32(1 << 27))
-    magnitude = builder.bitcast(builder.select(small, subnormal, normal), _I32)
-    return builder.bitcast(builder.or_(sign, magnitude), _F32)
+    shifted = builder.add(builder.lshr(twice, bits(4)), bits(0xE0 << 23))
+    normal = builder.fmul(builder.bitcast(shifted, of(_F32)), _all(of(_F32), 2.0**-112))
+    masked = builder.or_(builder.lshr(twice, bits(17)), bits(126 << 23))
+    subnormal = builder.fsub(builder.bitcast(masked, of(_F32)), _all(of(_F32), 0.5))
+    small = builder.icmp_unsigned("<", twice, bits(1 << 27))
+    magnitude = builder.bitcast(builder.select(small, subnormal, normal), of(_I32))
+    return builder.bitcast(builder.or_(sign, magnitude), of(_F32))
+
+
+def _all(typ: ir.Type, number: float) -> Any:
+    """Return the constant of a scalar type, or of a vector type in all its lanes."""
+    return typ([number] * typ.count) if isinstance(typ, ir.VectorType) else typ(number)
 
 
 def _float_to_half(builder: Any, value: Any) -> Any:

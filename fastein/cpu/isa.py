@@ -1,0 +1,72 @@
+"""Instruction sets: how wide the explicit vectors of generated kernels are.
+
+Every width is correct on every processor, because LLVM splits vectors that the processor lacks.
+The choice is one of speed alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Isa:
+    """An instruction set, as far as kernels depend on it.
+
+    Attributes
+    ----------
+    name : {'avx512', 'avx2', 'neon', 'plain'}
+        ``'plain'`` is what any processor has, such as SSE2.
+    vector_bytes : int
+        Width of a vector register.
+    registers : int
+        Number of vector registers.
+    half_conversion : bool
+        Whether it converts between float16 and float32.
+    """
+
+    name: str
+    vector_bytes: int
+    registers: int
+    half_conversion: bool
+
+
+AVX512 = Isa("avx512", 64, 32, half_conversion=True)
+AVX2 = Isa("avx2", 32, 16, half_conversion=True)
+NEON = Isa("neon", 16, 32, half_conversion=True)
+PLAIN = Isa("plain", 16, 16, half_conversion=False)
+
+# Widest first, with the features that LLVM must have been told of.
+_REQUIRED = {
+    AVX512: {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma", "f16c"},
+    AVX2: {"avx2", "fma", "f16c"},
+    NEON: {"neon"},
+    PLAIN: set[str](),
+}
+
+
+@functools.cache
+def host() -> Isa:
+    """Return the widest instruction set of the processor that kernels are compiled for.
+
+    ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` in the environment decide what that is, as for
+    all compiled kernels. ``FASTEIN_ISA`` names a narrower one to be used instead.
+    """
+    features = _features()
+    sets = [isa for isa, required in _REQUIRED.items() if required <= features]
+    wanted = os.environ.get("FASTEIN_ISA", "").strip().lower()
+    return next((isa for isa in sets if isa.name == wanted), sets[0])
+
+
+def _features() -> set[str]:
+    """Return the names of the processor features that LLVM may use."""
+    text = os.environ.get("NUMBA_CPU_FEATURES")
+    if text is None and os.environ.get("NUMBA_CPU_NAME", "").lower() == "generic":
+        text = ""  # Numba's rule
+    if text is None:
+        from llvmlite import binding
+
+        text = binding.get_host_cpu_features().flatten()
+    return {name[1:] for name in text.split(",") if name.startswith("+")}
