@@ -24,11 +24,10 @@ panel by less than a vector.
 
 from __future__ import annotations
 
-import textwrap
-from dataclasses import dataclass
 from typing import Any
 
 from fastein.cpu import compiler
+from fastein.cpu.elements import ELEMENTS, Element
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
@@ -36,26 +35,13 @@ VERSION = 1
 
 KINDS = ("rows", "transposed", "gathered")
 
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A kind of element: bytes in the operand and in the panel, and how it is widened, if it is."""
-
-    source: int
-    packed: int
-    widen: str | None = None
-    note: str = "copied as they are"
-
-
-ELEMENTS = {
-    **{f"raw{size}": Element(size, size) for size in (1, 2, 4, 8, 16)},
-    "int8": Element(1, 2, "signed", "widened to int16"),
-    "uint8": Element(1, 2, "unsigned", "widened to int16"),
-    "float16": Element(2, 4, "float", "widened to float32"),
-}
-
-# Pitches, in half vectors, whose rows are copied by unrolled code: those of register tiles.
+# Pitches, in half vectors, that are copied by unrolled code: those of register tiles.
 _UNROLLED = (1, 2, 3, 4, 6)
+
+# Rows that are transposed together, in bytes. Strips of 64 bytes take as many cycles on Zen 4,
+# where shuffles of 64 bytes take two. Of 4-byte elements they are 16 rows, and where these lie a
+# power of two apart they evict each other from a first cache of 8 ways (15 cycles per 64 bytes).
+_STRIP = 32
 
 
 def kernel(kind: str, element: str, isa: Isa) -> compiler.Kernel:
@@ -74,17 +60,13 @@ def kernel(kind: str, element: str, isa: Isa) -> compiler.Kernel:
     def names() -> dict[str, Any]:
         from numba import types
 
-        from fastein.cpu import primitives, vectors
+        from fastein.cpu import moves, primitives
 
-        kind = ELEMENTS[element]
-        move = vectors.Move(
-            kind.source, kind.packed, kind.widen, isa.vector_bytes, isa.half_conversion
-        )
         return {
             "byte": types.uint8,
             "operand": primitives.operand,
             "output": primitives.output,
-            **vectors.moves(move),
+            **moves.moves(ELEMENTS[element], isa),
         }
 
     return compiler.assemble(source(kind, element, isa), names, VERSION)
@@ -94,132 +76,72 @@ def source(kind: str, element: str, isa: Isa) -> str:
     """Return the source of the kernel: one function in the ABI's parameters."""
     body = {"rows": _rows, "transposed": _transposed, "gathered": _gathered}[kind]
     form = ELEMENTS[element]
-    vectors = f"{isa.vector_bytes}-byte vectors ({isa.name})"
-    notes = f"{form.source}-byte elements {form.note}; {vectors}"
-    return "\n".join(
-        [
-            f"# pack {kind} of {element}: {notes}",
-            "def pack(data, shape, strides, scratch, begin, end):",
-            "    source, panel = operand(data, 0, byte), output(data, 1, byte)",
-            textwrap.indent(body(form, isa).strip("\n"), "    "),
-            "",
+    vectors = f"{isa.name}, {isa.vector_bytes}-byte vectors"
+    lines = [
+        f"# pack {kind}: {element}, {form.source}-byte elements {form.note}   ({vectors})",
+        "def pack(data, shape, strides, scratch, begin, end):",
+        "    source, panel = operand(data, 0, byte), output(data, 1, byte)",
+        *[f"    {line}" if line else "" for line in body(form, isa)],
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(form: Element, isa: Isa) -> list[str]:
+    half = max(1, isa.vector_bytes // form.packed // 2)
+    lines = [
+        "nk, pitch, segments = shape[0], shape[1], shape[2]",
+        "whole = pitch if segments == 1 and strides[nk + 1] == pitch else 0",
+        "first = source + strides[nk]",
+        "",
+    ]
+    word = "if"
+    for pitch in sorted({halves * half for halves in _UNROLLED}):
+        lines += [
+            f"{word} whole == {pitch}:",
+            f"    copy_rows(panel, first, strides, nk, {pitch})",
         ]
-    )
+        word = "elif"
+    return [
+        *lines,
+        "else:",
+        f"    step, end_of_table = pitch * {form.packed}, nk + 2 * segments",
+        "    for k in range(nk):",
+        "        row = source + strides[k]",
+        "        copy_segments(panel + k * step, row, strides, nk, end_of_table)",
+    ]
 
 
-def _rows(form: Element, isa: Isa) -> str:
+def _transposed(form: Element, isa: Isa) -> list[str]:
     full = isa.vector_bytes // form.packed
-    half = max(1, full // 2)
-    unrolled = "\nelif ".join(
-        f"""alone == {pitch}:
-    for k in range(nk):
-        copy(panel + k * step, first + strides[k], {pitch})"""
-        for pitch in sorted({count * half for count in _UNROLLED})
-    )
-    return f"""
-nk, pitch, segments = shape[0], shape[1], shape[2]
-step = pitch * {form.packed}
-first, length = source + strides[nk], strides[nk + 1]
-alone = pitch if segments == 1 and length == pitch else 0
-if {unrolled}
-else:
-    for k in range(nk):
-        row = source + strides[k]
-        place = panel + k * step
-        for segment in range(nk, nk + 2 * segments, 2):
-            at, left = row + strides[segment], strides[segment + 1]
-{textwrap.indent(_run(form, isa, full), " " * 12)}
-"""
-
-
-def _run(form: Element, isa: Isa, full: int) -> str:
-    """Return the code that copies `left` elements from ``at`` to ``place`` and moves ``place``."""
-    whole = f"""
-while left >= {full}:
-    copy(place, at, {full})
-    place, at, left = place + {full * form.packed}, at + {full * form.source}, left - {full}
-"""
-    if _masks(form, isa):
-        rest = f"""
-if left:
-    copy_first(place, at, left, {full})
-    place = place + left * {form.packed}
-"""
-    else:
-        pieces = [1 << bit for bit in reversed(range(full.bit_length() - 1))]
-        rest = "".join(
-            f"""
-if left & {piece}:
-    copy(place, at, {piece})
-    place, at = place + {piece * form.packed}, at + {piece * form.source}
-"""
-            for piece in pieces
-        )
-    return (whole + rest).replace("\n\n", "\n").strip("\n")
-
-
-def _masks(form: Element, isa: Isa) -> bool:
-    """Whether the processor reads a part of a vector of source elements by a mask."""
-    return isa.name == "avx512" or (isa.name == "avx2" and form.source >= 4)
-
-
-def _transposed(form: Element, isa: Isa) -> str:
-    full = isa.vector_bytes // form.packed
+    strip = max(1, min(full, _STRIP // form.packed))
+    lines = [
+        "nk, pitch = shape[0], shape[1]",
+        f"step = pitch * shape[3] * {form.packed}",
+        f"for r in range(0, pitch - {strip - 1}, {strip}):"
+        if strip > 1
+        else "for r in range(pitch):",
+        f"    transpose(panel + r * {form.packed}, step, source, strides, r, nk, {strip})",
+    ]
     half = full // 2
-    narrow = f"""
-if pitch & {half}:
-{textwrap.indent(_strip(form, half, f"pitch - {half}"), "    ")}"""
-    return f"""
-nk, pitch = shape[0], shape[1]
-step = pitch * shape[3] * {form.packed}
-for r in range(0, pitch - {full - 1}, {full}):
-    place = panel + r * {form.packed}
-{textwrap.indent(_strip(form, full), "    ")}{narrow if half else ""}
-"""
+    if half and half < strip:
+        lines += [
+            f"if pitch & {half}:",
+            f"    r = pitch - {half}",
+            f"    transpose(panel + r * {form.packed}, step, source, strides, r, nk, {half})",
+        ]
+    return lines
 
 
-def _strip(form: Element, rows: int, first: str = "") -> str:
-    size, packed = form.source, form.packed
-    wide = max(16, min(32, rows * size)) // size
-    narrow = 16 // size
-    at = f"source + k * {size}, strides, r"
-    head = (
-        f"""
-r = {first}
-place = panel + r * {packed}
-""".lstrip()
-        if first
-        else ""
-    )
-    block = f"""
-for k in range(0, nk - {wide - 1}, {wide}):
-    transpose(place + k * step, step, {at}, {rows}, {wide})
-"""
-    rest = (
-        ""
-        if wide == narrow == 1
-        else f"""
-if nk >= {narrow}:
-    for start in range(nk // {wide} * {wide}, nk, {narrow}):
-        k = min(start, nk - {narrow})
-        transpose(place + k * step, step, {at}, {rows}, {narrow})
-else:
-    for k in range(nk):
-        for i in range({rows}):
-            copy(place + k * step + i * {packed}, source + (strides[r + i] + k * {size}), 1)
-"""
-    )
-    return head + (block + rest).replace("\n\n", "\n").strip("\n")
-
-
-def _gathered(form: Element, isa: Isa) -> str:
-    packed = form.packed
-    return f"""
-nk, pitch, rows = shape[0], shape[1], shape[2]
-step = pitch * {packed}
-for k in range(nk):
-    at = source + strides[k]
-    place = panel + k * step
-    for r in range(rows):
-        copy(place + r * {packed}, at + strides[nk + r], 1)
-"""
+def _gathered(form: Element, isa: Isa) -> list[str]:
+    full = isa.vector_bytes // form.packed
+    return [
+        "nk, rows = shape[0], shape[2]",
+        f"step = shape[1] * {form.packed}",
+        f"if rows >= {full} and every_second(strides, nk, rows):",
+        "    first = source + strides[nk]",
+        "    for k in range(nk):",
+        "        copy_every_second(panel + k * step, first + strides[k], rows)",
+        "else:",
+        "    for k in range(nk):",
+        "        gather(panel + k * step, source + strides[k], strides, nk, rows)",
+    ]
