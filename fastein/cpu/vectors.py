@@ -32,6 +32,8 @@ class Emitter:
         Bytes of an element where it is read and where it is written.
     width : int
         Elements of a vector as it is written.
+    converts : bool
+        Whether elements become floating-point numbers of another width.
     masks : bool
         Whether the processor reads a part of a vector by a mask.
     """
@@ -42,6 +44,7 @@ class Emitter:
         self.width = isa.vector_bytes // element.packed
         self.masks = isa.name == "avx512" or (isa.name == "avx2" and element.source >= 4)
         self.builder = builder
+        self.converts = element.widen == "float"
         self._widen = element.widen
         self._converts_half = isa.half_conversion and primitives.converts_half(context)
         # LLVM has no wider integers that it shuffles well: 16 bytes are two words.
@@ -164,6 +167,14 @@ class Emitter:
         vector = ir.VectorType(self._word, count * self._words)
         value = self.builder.load(address, align=1, typ=vector)
         value.set_metadata("noalias", primitives.output_scope(self.builder))
+        return value
+
+    def load_apart(self, addresses: Sequence[Any]) -> Any:
+        """Read single elements, each one word, into one vector."""
+        value = ir.Constant(ir.VectorType(self._word, len(addresses)), ir.Undefined)
+        for lane, address in enumerate(addresses):
+            word = self.builder.extract_element(self.load(address, 1), I32(0))
+            value = self.builder.insert_element(value, word, I32(lane))
         return value
 
     def load_first(self, address: Any, count: Any, most: int) -> Any:
