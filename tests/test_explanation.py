@@ -16,7 +16,7 @@ TABLE = {
     "matmul": (
         ("bij,bjk->bik", (3, 90, 80), (3, 80, 70)),
         {},
-        ["3,024,000 flops", "matmul: batch [3], rows [90], columns [70], sums [80]"],
+        ["3,024,000 flops", "contraction: float64 tiles of "],
     ),
     "path": (
         ("ij,jk,kl->il", (20, 30), (30, 40), (40, 5)),

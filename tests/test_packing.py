@@ -26,6 +26,7 @@ DTYPES = {
     "raw4": ("u4", "u4"),
     "raw8": ("u8", "u8"),
     "raw16": ("c16", "c16"),
+    "bool": ("u1", "?"),  # bytes of any value, as a view makes them
     "int8": ("i1", "i2"),
     "uint8": ("u1", "i2"),
     "float16": ("f2", "f4"),

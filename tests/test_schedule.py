@@ -8,6 +8,7 @@ import pytest
 
 from fastein._nest import build
 from fastein.cpu._loop_order import loop_order
+from fastein.cpu.contraction import roles
 from fastein.cpu.machine import MACHINE
 from fastein.cpu.schedule import MATMUL_DTYPES, as_matrices, matrix_axes, schedule
 
@@ -78,7 +79,7 @@ def test_invariants_of_the_loop_order(dtype, seed):
     ],
 )
 def test_the_innermost_loop(equation, sizes, orders, want):
-    chosen = schedule(nest_of(equation, sizes, orders=orders))
+    chosen = schedule(nest_of(equation, sizes, orders=orders), engine=False)
     assert (chosen.family, chosen.inner) == ("nest", want)
     assert str(chosen).startswith(f"nest: {want} over loops [")
 
@@ -96,19 +97,29 @@ BIG = {"b": 3, "i": 100, "j": 101, "k": 102, "l": 5}
 
 @pytest.mark.parametrize("equation", ["ij,jk->ik", "bij,bjk->bik", "ji,kj->ki", "ijl,jlk->ik"])
 @pytest.mark.parametrize("dtype", sorted(MATMUL_DTYPES))
-def test_large_products_of_matrices_go_to_matmul(equation, dtype):
+def test_large_products_of_matrices_are_contractions(equation, dtype):
     chosen = schedule(nest_of(equation, BIG, dtype))
-    assert chosen.family == "matmul"
-    assert not chosen.parallel
-    assert str(chosen).startswith("matmul: ")
-    assert schedule(nest_of(equation, BIG, dtype), matmul=False).family == "nest"
+    assert chosen.family == "contraction"
+    assert str(chosen).startswith("contraction: ")
+    assert chosen.matrix is not None  # matmul stands in
+    without = schedule(nest_of(equation, BIG, dtype), engine=False)
+    assert without.family == "matmul"
+    assert not without.parallel
+    assert str(without).startswith("matmul: ")
+    assert schedule(nest_of(equation, BIG, dtype), matmul=False, engine=False).family == "nest"
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f2"])
+def test_matmul_stands_in_for_no_other_dtype(dtype):
+    chosen = schedule(nest_of("ij,jk->ik", BIG, dtype))
+    assert chosen.family == "contraction"
+    assert chosen.matrix is None
 
 
 @pytest.mark.parametrize(
     ("equation", "sizes", "dtype"),
     [
         ("ij,jk->ik", {"i": 2, "j": 2, "k": 2}, "f8"),  # a call costs more
-        ("ij,jk->ik", BIG, "i8"),
         ("ij,jk->ik", BIG, "g"),
         ("ij,j->i", BIG, "f8"),
         ("ij,ij->ij", BIG, "f8"),
@@ -125,26 +136,28 @@ def test_what_stays_a_nest(equation, sizes, dtype):
 def test_the_cheaper_family_wins():
     nest = nest_of("ij,jk->ik", BIG)
     slow = replace(MACHINE, matmul_flops=1e6)
-    assert schedule(nest, machine=slow).family == "nest"
-    assert schedule(nest).seconds < schedule(nest, matmul=False).seconds
+    assert schedule(nest, engine=False, machine=slow).family == "nest"
+    matmul = schedule(nest, engine=False)
+    assert matmul.seconds < schedule(nest, matmul=False, engine=False).seconds
+    assert schedule(nest).seconds < matmul.seconds
 
 
 def test_axes_by_role():
     nest = nest_of("bij,bjk->bik", BIG)
-    matrix = matrix_axes(nest)
+    matrix = matrix_axes(nest, roles(nest))
     role = {name: [nest.sizes[a] for a in getattr(matrix, name)] for name in matrix.__slots__}
     assert role == {"batch": [3], "rows": [100], "columns": [102], "sums": [101]}
     for equation in ("ij,ij->ij", "ij,jk->i", "ij,ik->jk"):
-        found = matrix_axes(nest_of(equation, BIG))
+        found = roles(nest_of(equation, BIG))
         assert (found is None) == (equation != "ij,ik->jk")
 
 
 def test_sums_stand_as_the_larger_operand_has_them():
     sizes = {"i": 100, "j": 4, "l": 5, "k": 3}
     nest = nest_of("ijl,ljk->ik", sizes)
-    assert [nest.sizes[a] for a in matrix_axes(nest).sums] == [4, 5]
+    assert [nest.sizes[a] for a in matrix_axes(nest, roles(nest)).sums] == [4, 5]
     nest = nest_of("ijl,ljk->ik", {**sizes, "i": 3, "k": 100})
-    assert [nest.sizes[a] for a in matrix_axes(nest).sums] == [5, 4]
+    assert [nest.sizes[a] for a in matrix_axes(nest, roles(nest)).sums] == [5, 4]
 
 
 @pytest.mark.parametrize(

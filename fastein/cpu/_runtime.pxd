@@ -36,7 +36,6 @@ cdef class Executable:
     cdef npy_intp *strides
     cdef npy_intp *offsets        # of the buffers in the arena
     cdef Py_ssize_t scratch
-    cdef bint quiet               # some step goes through NumPy, which warns
 
     cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1
     cdef bint is_view(self) noexcept

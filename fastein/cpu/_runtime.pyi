@@ -4,6 +4,8 @@ from typing import Any, Literal
 from .._nest import LoopNest
 from ..plan import Layout, Plan
 from .compiler import Kernel
+from .engine import Engine
+from .schedule import Schedule
 from .tiers import Tier
 
 PROMOTE_ITERATIONS: int
@@ -28,6 +30,11 @@ class MatmulStep(Step):
         nest: NestStep,
     ) -> None: ...
 
+class ContractionStep(Step):
+    def __init__(
+        self, slots: tuple[int, ...], schedule: Schedule, engine: Engine, substitute: Step
+    ) -> None: ...
+
 class NestStep(Step):
     def __init__(
         self, nest: LoopNest, slots: tuple[int, ...] | None = None, parallel: bool = False
@@ -46,7 +53,6 @@ class Executable:
         plan: Plan,
         kind: Literal["view", "loops", "python"],
         steps: Sequence[Step] | Callable[[tuple[Any, ...], Any], Any],
-        quiet: bool = False,
     ) -> None: ...
     @property
     def plan(self) -> Plan: ...

@@ -21,6 +21,7 @@ from ..config import settings
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
+from ._contraction cimport Runner
 from ._inner_loops cimport Loops, loops_for
 from ._threads cimport share
 
@@ -51,7 +52,7 @@ cdef double SHARE_WORK = 5e5
 cdef enum:
     ALIGNMENT = 64  # of the arena, in which the planner places buffers at multiples of it
 
-_quiet = np.errstate
+_quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
 
 
@@ -101,7 +102,8 @@ cdef class ClearStep(Step):
         self.layout = layout
 
     cdef int perform(self, char **slots) except -1:
-        cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
+        with _quiet(all="ignore"):
+            cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
         return 0
 
 
@@ -118,7 +120,9 @@ cdef class ConvertStep(Step):
         self.written = written
 
     cdef int perform(self, char **slots) except -1:
-        cnp.PyArray_CopyInto(self.written.at(slots[self.target]), self.read.at(slots[self.source]))
+        with _quiet(all="ignore"):
+            cnp.PyArray_CopyInto(self.written.at(slots[self.target]),
+                                 self.read.at(slots[self.source]))
         return 0
 
 
@@ -147,10 +151,42 @@ cdef class MatmulStep(Step):
         self.multiply = multiply
 
     cdef int perform(self, char **slots) except -1:
-        if not self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
-                             self.c.at(slots[self.target])):
+        with _quiet(all="ignore"):
+            stands = self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
+                                   self.c.at(slots[self.target]))
+        if not stands:
             self.nest.perform(slots)
         return 0
+
+
+cdef class ContractionStep(Step):
+    """A contraction by packed panels, once its kernels are there; another step until then."""
+
+    cdef int first
+    cdef int second
+    cdef int target
+    cdef object schedule
+    cdef object engine
+    cdef Step substitute
+    cdef Runner runner
+
+    def __init__(self, slots, schedule, engine, Step substitute):
+        self.first, self.second, self.target = slots
+        self.schedule = schedule
+        self.engine = engine
+        self.substitute = substitute
+        if engine.ready:
+            self.runner = engine.runner(schedule)
+
+    cdef int perform(self, char **slots) except -1:
+        if self.runner is None:
+            if not self.engine.ready:
+                start = perf_counter()
+                self.substitute.perform(slots)
+                self.engine.spend(perf_counter() - start)
+                return 0
+            self.runner = self.engine.runner(self.schedule)
+        return self.runner.run(slots[self.first], slots[self.second], slots[self.target])
 
 
 cdef bint scales_rows(LoopNest nest, int scalar) noexcept:
@@ -297,16 +333,13 @@ cdef class Executable:
     kind : {'view', 'loops', 'python'}
     steps : tuple of Step, or callable
         For ``'python'`` a callable of (operands, out) that does everything.
-    quiet : bool
-        Whether steps may raise NumPy's floating-point warnings, which einsum never does.
     """
 
-    def __init__(self, plan, str kind, steps, bint quiet=False):
+    def __init__(self, plan, str kind, steps):
         cdef int k
         result = plan.result
         buffers = plan.buffers
         self.plan = plan
-        self.quiet = quiet
         self.kind = VIEW if kind == "view" else LOOPS if kind == "loops" else PYTHON
         self.steps = (steps,) if self.kind == PYTHON else tuple(steps)
         self.scratch = plan.scratch
@@ -365,11 +398,7 @@ cdef class Executable:
                 slots[self.nin + k] = _aligned(arena) + self.offsets[k]
             slots[self.nslots - 1] = (
                 _aligned(scalar) if is_scalar else cnp.PyArray_BYTES(<ndarray>out))
-            if self.quiet:
-                with _quiet(all="ignore"):
-                    self.perform(slots)
-            else:
-                self.perform(slots)
+            self.perform(slots)
             if is_scalar:
                 return fastein_scalar(slots[self.nslots - 1], self.dtype)
         finally:

@@ -10,6 +10,8 @@ import functools
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Isa:
@@ -46,6 +48,14 @@ _REQUIRED = {
     PLAIN: set[str](),
 }
 
+_NUMPY_NAMES = {
+    **dict.fromkeys(("avx512f", "avx512dq", "avx512bw", "avx512vl"), "AVX512_SKX"),
+    "avx2": "AVX2",
+    "fma": "FMA3",
+    "f16c": "F16C",
+    "neon": "ASIMD",
+}
+
 
 @functools.cache
 def host() -> Isa:
@@ -65,6 +75,13 @@ def _features() -> set[str]:
     text = os.environ.get("NUMBA_CPU_FEATURES")
     if text is None and os.environ.get("NUMBA_CPU_NAME", "").lower() == "generic":
         text = ""  # Numba's rule
+    if text is None and "NUMBA_CPU_NAME" not in os.environ:
+        # NumPy has looked, too, and is there without an import of 50 ms
+        umath = getattr(getattr(np, "_core", None), "_multiarray_umath", None)
+        seen = getattr(umath, "__cpu_features__", {})
+        found = {name for name, numpys in _NUMPY_NAMES.items() if seen.get(numpys)}
+        if found:
+            return found
     if text is None:
         from llvmlite import binding
 

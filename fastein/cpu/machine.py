@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,42 @@ class Machine:
 
 
 MACHINE = Machine()
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """Bytes of the data caches that one core sees."""
+
+    first: int = 32 << 10
+    second: int = 512 << 10
+    third: int = 8 << 20
+
+
+@functools.cache
+def caches() -> Caches:
+    """Return the sizes of this machine's caches; usual ones where the system does not tell."""
+    usual = Caches()
+    found = _from_sysfs() or _from_sysconf()
+    second = found.get(2) or usual.second
+    # without a third cache the second is the last: it is then large, and shared
+    return Caches(found.get(1) or usual.first, second, found.get(3) or 4 * second)
+
+
+def _from_sysfs() -> dict[int, int]:
+    sizes = {}
+    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        try:
+            kind, level, size = [
+                (folder / name).read_text().strip() for name in ("type", "level", "size")
+            ]
+            if kind in ("Data", "Unified"):
+                sizes[int(level)] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
+        except (OSError, ValueError):
+            continue
+    return sizes
+
+
+def _from_sysconf() -> dict[int, int]:
+    names = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE", 3: "SC_LEVEL3_CACHE_SIZE"}
+    known = getattr(os, "sysconf_names", {})
+    return {level: os.sysconf(name) for level, name in names.items() if name in known}

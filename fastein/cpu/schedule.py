@@ -6,6 +6,9 @@ nest
     one loop per axis, the innermost vectorised; any number of operands, any strides.
 matmul
     NumPy's matmul on (reshaped) views of the operands, for products of matrices.
+contraction
+    packed panels and register tiles (:mod:`fastein.cpu.contraction`), for products of matrices
+    in any layout. While its kernels are not there, one of the others stands in for it.
 
 The choice is the cheaper one by a small cost model over the canonical nest. Nothing here runs
 anything.
@@ -13,14 +16,17 @@ anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import prod
 
 from .._nest import LoopNest
 from ._loop_order import loop_order
+from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
 
 MATMUL_DTYPES = frozenset("fdFD")
+ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Schedule:
     parallel: bool
     """Whether the outermost loop may be shared among threads."""
     matrix: MatrixAxes | None = None
+    """The axes of NumPy's matmul where that is the family or stands in for it."""
+    contraction: Contraction | None = None
 
     @property
     def inner(self) -> str:
@@ -57,6 +65,8 @@ class Schedule:
         return "scalar" if not summed else "dot" if summed[-1] else "map"
 
     def __str__(self) -> str:
+        if self.contraction is not None:
+            return str(self.contraction)
         if self.matrix is not None:
             m, sizes = self.matrix, self.nest.sizes
             extent = {
@@ -77,7 +87,13 @@ class Schedule:
         return f"nest: {self.inner} over loops [{loops}]"
 
 
-def schedule(nest: LoopNest, matmul: bool = True, machine: Machine = MACHINE) -> Schedule:
+def schedule(
+    nest: LoopNest,
+    matmul: bool = True,
+    engine: bool = True,
+    threads: int = 1,
+    machine: Machine = MACHINE,
+) -> Schedule:
     """The cheapest schedule of a nest.
 
     Parameters
@@ -86,57 +102,47 @@ def schedule(nest: LoopNest, matmul: bool = True, machine: Machine = MACHINE) ->
         In canonical form, loops in any order.
     matmul : bool
         Whether NumPy's matmul may be chosen.
+    engine : bool
+        Whether a contraction by packed panels may be chosen.
+    threads : int
+        How many threads may work on it.
     machine : Machine
         The rates to estimate with.
     """
     order, seconds = loop_order(nest, machine)
     ordered = nest.ordered(order)
-    if (
-        matmul
-        and seconds > machine.matmul_call
-        and nest.nin == 2
-        and nest.rank >= 3
-        and nest.dtype.char in MATMUL_DTYPES
-    ):
-        matrix = matrix_axes(ordered)
-        if matrix is not None:
-            cost = matmul_seconds(ordered, matrix, machine)
-            if cost < seconds:
-                return Schedule("matmul", ordered, cost, False, matrix)
-    return Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
+    chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
+    axes = roles(ordered) if seconds > ENGINE_CALL else None
+    if axes is None:
+        return chosen
+    if matmul and seconds > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
+        matrix = matrix_axes(ordered, axes)
+        cost = matmul_seconds(ordered, matrix, machine)
+        if cost < seconds:
+            chosen = Schedule("matmul", ordered, cost, False, matrix)
+    if engine and computes(nest.dtype.name):
+        plan = contraction(ordered, axes, threads)
+        cost = contraction_seconds(ordered, plan, machine)
+        if cost < seconds:
+            chosen = replace(chosen, family="contraction", seconds=cost, contraction=plan)
+    return chosen
 
 
-def matrix_axes(nest: LoopNest) -> MatrixAxes | None:
-    """The axes by role if the nest is a product of (stacks of) matrices, else None."""
-    first, second, _ = nest.strides
-    batch, rows, columns, sums = [], [], [], []
-    for a, summed in enumerate(nest.summed):
-        if summed:
-            if not (first[a] and second[a]):
-                return None
-            sums.append(a)
-        elif first[a] and second[a]:
-            batch.append(a)
-        elif first[a]:
-            rows.append(a)
-        elif second[a]:
-            columns.append(a)
-        else:
-            return None
-    if not (rows and columns and sums):
-        return None
-    sizes = nest.sizes
-    extent = [1, 1]
-    for a in range(nest.rank):
-        for k in range(2):
-            extent[k] *= sizes[a] if nest.strides[k][a] else 1
-    larger = first if extent[0] >= extent[1] else second
+def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:
+    """The axes by role, in an order in which the larger operand can be read without a copy."""
+    sizes, strides = nest.sizes, nest.strides
+    extent = [prod([sizes[a] for a in group]) for group in axes.free]
+    larger = strides[0 if extent[0] >= extent[1] else 1]
 
-    def by(row: tuple[int, ...], axes: list[int]) -> tuple[int, ...]:
-        return tuple(sorted(axes, key=lambda a: -abs(row[a])))
+    def by(row: tuple[int, ...], group: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(group, key=lambda a: -abs(row[a])))
 
+    rows, columns = axes.free
     return MatrixAxes(
-        by(nest.strides[2], batch), by(first, rows), by(second, columns), by(larger, sums)
+        by(strides[2], axes.batch),
+        by(strides[0], rows),
+        by(strides[1], columns),
+        by(larger, axes.sums),
     )
 
 

@@ -6,6 +6,7 @@ from .._nest import LoopNest
 from ..config import settings
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _runtime
+from .engine import engine_of
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .schedule import Schedule, schedule
@@ -17,7 +18,12 @@ class CpuTarget:
 
     def schedule(self, nest: LoopNest) -> Schedule:
         """Choose family, loop order and vector axis of a nest."""
-        return schedule(nest, matmul=settings.jit != "always")
+        return schedule(
+            nest,
+            matmul=settings.jit != "always",
+            engine=settings.jit != "never",
+            threads=settings.num_threads,
+        )
 
     def executable(self, plan: Plan) -> _runtime.Executable:
         """Make a plan callable."""
@@ -27,8 +33,7 @@ class CpuTarget:
             return _runtime.Executable(plan, "python", ObjectRun(plan))
         layouts = [*plan.operands, *[x.layout for x in plan.buffers], plan.result]
         steps = [_runnable(step, layouts) for step in plan.steps]
-        quiet = any(not isinstance(step, _runtime.NestStep) for step in steps)
-        return _runtime.Executable(plan, "loops", steps, quiet)
+        return _runtime.Executable(plan, "loops", steps)
 
 
 def _runnable(
@@ -49,11 +54,21 @@ def _contraction(step: Contract) -> _runtime.Step:
     chosen = step.schedule
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
+    if chosen.contraction is not None:
+        engine = engine_of(chosen.nest.dtype.name)
+        if settings.jit == "always":
+            engine.build()
+        return _runtime.ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
+    return _substitute(chosen, slots)
+
+
+def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
+    """What runs a nest without the contraction engine."""
     nest = _runtime.NestStep(chosen.nest, slots, chosen.parallel)
-    if chosen.family == "matmul":
+    if chosen.matrix is not None:
         a, b, c = map(_runtime.place, matrix_layouts(chosen))
         return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest)
-    if settings.jit == "always":
+    if settings.jit == "always" and chosen.contraction is None:
         kernel = compiled(chosen.nest)
         if kernel is not None:
             nest.use(kernel)

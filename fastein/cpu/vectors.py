@@ -216,6 +216,9 @@ class Emitter:
             return self.builder.sext(value, wide)
         if self._widen == "unsigned":
             return self.builder.zext(value, wide)
+        if self._widen == "truth":
+            truth = self.builder.icmp_unsigned("!=", value, ir.Constant(value.type, None))
+            return self.builder.zext(truth, wide)
         if self._widen == "float" and self._converts_half:
             halves = self.builder.bitcast(value, ir.VectorType(ir.HalfType(), lanes))
             return self.builder.fpext(halves, ir.VectorType(ir.FloatType(), lanes))

@@ -1,0 +1,622 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Running a contraction: loops over blocks, packing, and register tiles between packed panels.
+
+The rows' operand and the columns' operand are packed, block by block, into panels that the
+register tile reads from front to back (`fastein.cpu.packing`, `fastein.cpu.tile`). One side is
+*shared*: a block of it is packed once, by all threads together, and meets every block of the
+other side, which its thread packs for itself. The order of work is one list of tickets::
+
+    for each matrix of the batch, each shared block, each part of the sum (a *stage*):
+        pack the panels of the shared block          (one ticket for each group of panels)
+        pack a block of the other side and multiply  (one ticket for each block)
+
+Threads draw tickets in this order and wait for what a ticket needs; whatever it needs has a
+smaller number, so whoever has drawn that one is at work on it: there is no deadlock for any
+number of threads, and none is waited for that the system does not run. The shared block has two
+buffers, so that one is packed while the other is in use. A block of the result is always added
+to in the order of the sum: the answer does not depend on the number of threads.
+
+Where there are many matrices, each is one thread's.
+"""
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from numpy cimport PyArray_BYTES, import_array, ndarray
+
+from .._nest cimport LoopNest
+from ._baseline cimport kernel_t
+from ._threads cimport share
+
+from ..config import settings
+
+import_array()
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #include <intrin.h>
+    #include <windows.h>
+    #define fastein_add(p, n) _InterlockedExchangeAdd64((volatile long long *)(p), n)
+    #define fastein_get(p) _InterlockedOr64((volatile long long *)(p), 0)
+    #define fastein_yield() SwitchToThread()
+    #else
+    #include <sched.h>
+    #define fastein_add(p, n) __atomic_fetch_add(p, n, __ATOMIC_ACQ_REL)
+    #define fastein_get(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    #define fastein_yield() sched_yield()
+    #endif
+    #if defined(__x86_64__) || defined(__i386__)
+    #define fastein_pause() __builtin_ia32_pause()
+    #elif defined(__aarch64__)
+    #define fastein_pause() __asm__ volatile("yield")
+    #else
+    #define fastein_pause() ((void)0)
+    #endif
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #define fastein_fence() _mm_sfence()
+    #else
+    #define fastein_fence() ((void)0)
+    #endif
+    """
+    long long fastein_add(long long *counter, long long n) noexcept nogil
+    long long fastein_get(long long *counter) noexcept nogil
+    void fastein_yield() noexcept nogil
+    void fastein_pause() noexcept nogil
+    void fastein_fence() noexcept nogil
+
+PACK_KINDS = {
+    "rows": IN_RUNS, "transposed": TRANSPOSED, "gathered": GATHERED, "direct": DIRECT,
+}
+
+
+cdef struct Room:
+    # One thread's scratch memory.
+    char *block[2]
+    char *spare
+    Py_ssize_t *table
+
+
+cdef struct Call:
+    Problem *problem
+    char *operand[2]
+    char *result
+    bint streams
+    char *shared[2]
+    char *rooms
+    Py_ssize_t room_bytes
+    long long ticket
+    long long packed[RING]
+    long long done[RING]
+
+
+# Offsets
+
+
+cdef void offsets(Axes *axes, int operand, Py_ssize_t begin, Py_ssize_t count,
+                  Py_ssize_t *out) noexcept nogil:
+    """Write where the elements `begin` to ``begin + count`` of the joint index lie."""
+    cdef Py_ssize_t at[MOST_AXES]
+    cdef Py_ssize_t *stride = axes.stride[operand]
+    cdef Py_ssize_t here = 0, left = begin, step, run, k
+    cdef int last = axes.rank - 1, a
+    if last < 0:
+        for k in range(count):
+            out[k] = 0
+        return
+    for a in range(last, -1, -1):
+        at[a] = left % axes.size[a]
+        left //= axes.size[a]
+        here += at[a] * stride[a]
+    step = stride[last]
+    while True:
+        run = min(axes.size[last] - at[last], count)
+        for k in range(run):
+            out[k] = here + k * step
+        count -= run
+        if count == 0:
+            return
+        out += run
+        here -= at[last] * step
+        at[last] = 0
+        a = last - 1
+        while a >= 0:
+            at[a] += 1
+            here += stride[a]
+            if at[a] < axes.size[a]:
+                break
+            here -= axes.size[a] * stride[a]
+            at[a] = 0
+            a -= 1
+
+
+cdef Py_ssize_t offset(Axes *axes, int operand, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t here = 0
+    cdef int a
+    for a in range(axes.rank - 1, -1, -1):
+        here += index % axes.size[a] * axes.stride[operand][a]
+        index //= axes.size[a]
+    return here
+
+
+# Packing and multiplying blocks
+
+
+cdef inline Py_ssize_t up(Py_ssize_t n, Py_ssize_t grain) noexcept nogil:
+    return (n + grain - 1) // grain * grain
+
+
+cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
+    """Room for a packed block of one side."""
+    cdef Side *s = &p.side[side]
+    if s.kind == DIRECT:
+        return 0
+    return up((up(s.block, s.width) // s.width + 1) * s.pitch * p.depth * p.packed + SLACK, LINE)
+
+
+cdef inline Py_ssize_t pitch_of(Side *s, Py_ssize_t count) noexcept nogil:
+    """Elements between steps of the sum in the panels of a block: fewer if it has one panel."""
+    return s.pitch if count > s.width else up(count, s.grain)
+
+
+cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
+               Py_ssize_t k, Py_ssize_t depth, Py_ssize_t pitch, char *target,
+               Py_ssize_t *table) noexcept nogil:
+    """Pack elements ``begin:begin + count`` of a side, ``k:k + depth`` of the sum, into panels.
+
+    `begin` is the first element of a panel. `table` is room for offsets.
+    """
+    cdef Side *s = &p.side[side]
+    cdef Py_ssize_t *steps = table
+    cdef Py_ssize_t *places = table + depth + 3 * s.pitch
+    cdef Py_ssize_t *segments = table + depth
+    cdef Py_ssize_t first, width
+    if s.kind == DIRECT:
+        return
+    offsets(&p.sums, side, k, depth, steps)
+    offsets(&s.free, 0, begin, count, places)
+    for first from 0 <= first < count by s.width:
+        width = min(s.width, count - first)
+        if s.kind == IN_RUNS:
+            pack_runs(p, s, source, steps, depth, places + first, width, pitch, target, segments)
+        elif s.kind == TRANSPOSED:
+            pack_transposed(p, s, source, steps, k, depth, places + first, width, pitch, target,
+                            segments)
+        else:
+            pack_gathered(s, source, steps, depth, places + first, width, pitch, target, segments)
+        target += pitch * depth * p.packed
+
+
+cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                    Py_ssize_t *places, Py_ssize_t width, Py_ssize_t pitch, char *target,
+                    Py_ssize_t *segments) noexcept nogil:
+    cdef char *data[2]
+    cdef Py_ssize_t[3] shape
+    cdef Py_ssize_t r = 0, start, count = 0
+    while r < width:
+        start = r
+        r += 1
+        while r < width and places[r] - places[r - 1] == p.itemsize:
+            r += 1
+        segments[2 * count] = places[start]
+        segments[2 * count + 1] = r - start
+        count += 1
+    data[0], data[1] = source, target
+    shape[0], shape[1], shape[2] = depth, pitch, count
+    s.pack(data, shape, steps, NULL, 0, 1)
+
+
+cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                        Py_ssize_t *places, Py_ssize_t width, Py_ssize_t pitch, char *target,
+                        Py_ssize_t *segments) noexcept nogil:
+    cdef char *data[2]
+    cdef Py_ssize_t[3] shape
+    cdef Py_ssize_t r
+    for r in range(width):
+        segments[r] = places[r]
+    data[0], data[1] = source, target
+    shape[0], shape[1], shape[2] = depth, pitch, width
+    s.pack(data, shape, steps, NULL, 0, 1)
+
+
+cdef void pack_transposed(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t k,
+                          Py_ssize_t depth, Py_ssize_t *places, Py_ssize_t width,
+                          Py_ssize_t pitch, char *target, Py_ssize_t *segments) noexcept nogil:
+    """Pack one panel, run by run of the summed axis along which it lies.
+
+    Inside that axis there may be one more: a part of an axis along which the other operand lies.
+    """
+    cdef char *data[2]
+    cdef Py_ssize_t[4] shape
+    cdef Py_ssize_t run = p.sums.size[s.along], inner = 1, part, r, piece, at
+    if s.along < p.sums.rank - 1:
+        inner = p.sums.size[p.sums.rank - 1]
+    for r in range(pitch):
+        segments[r] = places[r if r < width else width - 1]
+    shape[1], shape[2], shape[3] = pitch, width, inner
+    k //= inner
+    depth //= inner
+    for part in range(inner):
+        at = 0
+        while at < depth:
+            piece = min(run - (k + at) % run, depth - at)
+            data[0] = source + steps[at * inner + part]
+            data[1] = target + (at * inner + part) * pitch * p.packed
+            shape[0] = piece
+            s.pack(data, shape, segments, NULL, 0, 1)
+            at += piece
+
+
+cdef Py_ssize_t table_entries(Problem *p) noexcept nogil:
+    """Room for the offsets that `pack` and `multiply` write."""
+    cdef Py_ssize_t pitch = max(p.side[ROWS].pitch, p.side[COLUMNS].pitch)
+    cdef Py_ssize_t packing = p.depth + 3 * pitch + max(p.side[ROWS].block, p.side[COLUMNS].block)
+    cdef Py_ssize_t multiplying = (
+        4 * p.side[ROWS].block + 2 * p.side[COLUMNS].block + 2 * p.depth + pitch)
+    return max(packing, multiplying) + 8
+
+
+cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
+                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
+    """Multiply a block of rows and one of columns, packed or where they lie, into the result.
+
+    The tables are those that `fastein.cpu.tile.source` describes.
+    """
+    cdef char *data[4]
+    cdef Py_ssize_t[6] shape
+    cdef Side *side
+    cdef Py_ssize_t *runs = table + height
+    cdef Py_ssize_t *places = runs + height
+    cdef Py_ssize_t *vectors
+    cdef Py_ssize_t *steps
+    cdef Py_ssize_t r, c, each = p.side[ROWS].width * p.itemsize, pitch
+    offsets(&p.side[ROWS].free, 1, i, height, table)
+    runs[height - 1] = 1
+    for r in range(height - 2, -1, -1):
+        runs[r] = runs[r + 1] + 1 if table[r + 1] - table[r] == p.itemsize else 1
+    offsets(&p.side[COLUMNS].free, 1, j, width, places)
+    places += width
+    for c in range(p.side[COLUMNS].width):
+        places[c] = c * each
+    places += p.side[COLUMNS].width
+    vectors = places + height
+    steps = vectors + height
+    side = &p.side[ROWS]
+    if side.kind == DIRECT:
+        offsets(&side.free, 0, i, height, places)
+        offsets(&p.sums, ROWS, k, depth, steps)
+        cut_runs(side, places, height, p.itemsize, vectors)
+    else:
+        pitch = pitch_of(side, height) * p.packed
+        for r from 0 <= r < height by side.width:
+            places[r] = r // side.width * pitch * depth
+            vectors[r] = (min(side.width, height - r) + side.grain - 1) // side.grain
+        for r in range(depth):
+            steps[r] = r * pitch
+    steps += depth
+    places = steps + depth
+    side = &p.side[COLUMNS]
+    shape[4] = p.packed
+    if side.kind == DIRECT:
+        offsets(&side.free, 0, j, width, places)
+        offsets(&p.sums, COLUMNS, k, depth, steps)
+        shape[4] = side.free.stride[0][side.free.rank - 1]
+    else:
+        pitch = pitch_of(side, width) * p.packed
+        for c from 0 <= c < width by side.width:
+            places[c] = c // side.width * pitch * depth
+        for r in range(depth):
+            steps[r] = r * pitch
+    data[0], data[1], data[2], data[3] = rows, columns, result, spare
+    shape[0], shape[1], shape[2], shape[3] = depth, height, k > 0, 2 * streams
+    # streamed rows are read once: they meet all columns before the next ones
+    shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else height
+    p.tiles(data, shape, table, NULL, 0, width)
+
+
+cdef void cut_runs(Side *side, Py_ssize_t *places, Py_ssize_t height, Py_ssize_t itemsize,
+                   Py_ssize_t *vectors) noexcept nogil:
+    """Cut rows that lie in runs of whole vectors into tiles that cross no run's end."""
+    cdef Py_ssize_t r = 0, n
+    while r < height:
+        n = 1
+        while n < side.width and r + n < height and places[r + n] - places[r + n - 1] == itemsize:
+            n += 1
+        vectors[r] = n // side.grain
+        r += vectors[r] * side.grain
+
+
+cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
+    """Lay out one thread's scratch memory: its block, the shared one if it is private, tables."""
+    cdef Room room
+    cdef int own = 1 - p.shared
+    room.block[own] = memory
+    memory += block_bytes(p, own)
+    room.block[p.shared] = NULL
+    if private:
+        room.block[p.shared] = memory
+        memory += block_bytes(p, p.shared)
+    room.spare = memory
+    memory += up(p.side[ROWS].width * p.side[COLUMNS].width * p.itemsize + SLACK, LINE)
+    room.table = <Py_ssize_t *>memory
+    return room
+
+
+cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
+    cdef Room room = room_at(p, NULL, private)
+    return up(<Py_ssize_t>room.table + table_entries(p) * sizeof(Py_ssize_t), LINE) + LINE
+
+
+cdef void multiply_blocks(Problem *p, char **operand, char *result, bint streams, Room *room,
+                          Py_ssize_t shared, Py_ssize_t own, Py_ssize_t k,
+                          Py_ssize_t depth) noexcept nogil:
+    """Multiply the blocks that begin at elements `shared` and `own` of their sides."""
+    cdef Py_ssize_t begin[2]
+    cdef Py_ssize_t count[2]
+    cdef int side
+    begin[p.shared], begin[1 - p.shared] = shared, own
+    cdef char *source[2]
+    for side in range(2):
+        count[side] = min(p.side[side].block, p.side[side].free.total - begin[side])
+        source[side] = operand[side] if p.side[side].kind == DIRECT else room.block[side]
+    multiply(p, result, streams, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
+             begin[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
+
+
+# One thread alone
+
+
+cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
+                     Room *room) noexcept nogil:
+    """Multiply one pair of matrices of the batch."""
+    cdef int own = 1 - p.shared
+    cdef Side *s = &p.side[p.shared]
+    cdef Side *o = &p.side[own]
+    cdef Py_ssize_t outer, inner, k, depth, count
+    for outer from 0 <= outer < s.free.total by s.block:
+        for k from 0 <= k < p.sums.total by p.depth:
+            depth = min(p.depth, p.sums.total - k)
+            count = min(s.block, s.free.total - outer)
+            pack(p, p.shared, operand[p.shared], outer, count, k, depth, pitch_of(s, count),
+                 room.block[p.shared], room.table)
+            for inner from 0 <= inner < o.free.total by o.block:
+                count = min(o.block, o.free.total - inner)
+                pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
+                     room.block[own], room.table)
+                multiply_blocks(p, operand, result, streams, room, outer, inner, k, depth)
+
+
+cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Multiply some matrices of the batch; in the kernels' signature, for `share`."""
+    cdef Call *call = <Call *>scratch
+    cdef Problem *p = call.problem
+    cdef long long slot = fastein_add(&call.ticket, 1)
+    cdef Room room = room_at(p, call.rooms + slot * call.room_bytes, True)
+    cdef char *operand[2]
+    cdef Py_ssize_t b
+    for b in range(begin, end):
+        operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
+        operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
+        one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room)
+    if call.streams:
+        fastein_fence()
+
+
+# Threads together
+
+
+cdef inline void wait_for(long long *counter, long long value) noexcept nogil:
+    cdef int spins = 0
+    while fastein_get(counter) < value:
+        spins += 1
+        if spins > SPINS:
+            fastein_yield()
+        else:
+            fastein_pause()
+
+
+cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Draw tickets until there are none; in the kernels' signature, for `share`."""
+    cdef Call *call = <Call *>scratch
+    cdef Problem *p = call.problem
+    cdef int own = 1 - p.shared
+    cdef Side *s = &p.side[p.shared]
+    cdef Side *o = &p.side[own]
+    cdef Room room = room_at(p, call.rooms + begin * call.room_bytes, False)
+    cdef Py_ssize_t parts = (p.sums.total + p.depth - 1) // p.depth
+    cdef Py_ssize_t outers = (s.free.total + s.block - 1) // s.block
+    cdef Py_ssize_t group = max(1, 256 // s.width) * s.width  # elements that a ticket packs
+    cdef Py_ssize_t packs = (min(s.block, s.free.total) + group - 1) // group
+    cdef Py_ssize_t blocks = (o.free.total + o.block - 1) // o.block
+    cdef Py_ssize_t each = packs + blocks, stages = p.batch.total * outers * parts
+    cdef long long ticket, stage
+    cdef Py_ssize_t task, b, k, depth, outer, count, pitch
+    cdef int ring, side
+    cdef char *operand[2]
+    while True:
+        ticket = fastein_add(&call.ticket, 1)
+        stage, task = ticket // each, ticket % each
+        if stage >= stages:
+            break
+        ring = stage % RING
+        k = stage % parts * p.depth
+        outer = stage // parts % outers * s.block
+        b = stage // parts // outers
+        depth = min(p.depth, p.sums.total - k)
+        room.block[p.shared] = call.shared[stage % 2]
+        for side in range(2):
+            operand[side] = call.operand[side] + offset(&p.batch, side, b)
+        if task < packs:
+            if stage >= 2:  # who reads the buffer must have done with it
+                wait_for(&call.done[(stage - 2) % RING], blocks * ((stage - 2) // RING + 1))
+            count = min(s.block, s.free.total - outer)
+            if task * group < count:
+                pitch = pitch_of(s, count)
+                pack(p, p.shared, operand[p.shared], outer + task * group,
+                     min(group, count - task * group), k, depth, pitch,
+                     room.block[p.shared] + task * group // s.width * pitch * depth * p.packed,
+                     room.table)
+            fastein_add(&call.packed[ring], 1)
+            continue
+        task -= packs
+        count = min(o.block, o.free.total - task * o.block)
+        pack(p, own, operand[own], task * o.block, count, k, depth, pitch_of(o, count),
+             room.block[own], room.table)
+        wait_for(&call.packed[ring], packs * (stage // RING + 1))
+        if k > 0:  # the same block of the result, one part of the sum before
+            wait_for(&call.done[(stage - 1) % RING], blocks * ((stage - 1) // RING + 1))
+        multiply_blocks(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room,
+                        outer, task * o.block, k, depth)
+        fastein_add(&call.done[ring], 1)
+    if call.streams:
+        fastein_fence()
+
+
+# Scratch memory, kept between calls. The GIL guards it.
+
+
+cdef char *_kept = NULL
+cdef Py_ssize_t _kept_bytes = 0
+
+
+cdef char *take_scratch(Py_ssize_t *nbytes) except NULL:
+    """Memory of at least `nbytes`, whose size is written there."""
+    global _kept, _kept_bytes
+    cdef char *memory = _kept
+    if memory != NULL and _kept_bytes >= nbytes[0]:
+        nbytes[0] = _kept_bytes
+        _kept = NULL
+        return memory
+    memory = <char *>malloc(nbytes[0])
+    if memory == NULL:
+        raise MemoryError(f"no memory for {nbytes[0]} bytes of packed panels")
+    return memory
+
+
+cdef void give_scratch(char *memory, Py_ssize_t nbytes) noexcept:
+    """Keep the larger of this and what is kept."""
+    global _kept, _kept_bytes
+    if _kept == NULL or _kept_bytes < nbytes:
+        memory, _kept = _kept, memory
+        _kept_bytes = nbytes
+    free(memory)
+
+
+# Problems and their steps
+
+
+cdef void fill_axes(Axes *axes, group, operands) except *:
+    """Copy a group of axes, with their strides in some operands."""
+    cdef int a, k
+    axes.rank = len(group)
+    axes.total = 1
+    for a in range(axes.rank):
+        axes.size[a] = group[a].size
+        axes.total *= axes.size[a]
+        for k in range(len(operands)):
+            axes.stride[k][a] = group[a].strides[operands[k]]
+
+
+cdef class Runner:
+    """A contraction with everything decided, ready to run on pointers.
+
+    Parameters
+    ----------
+    nest : fastein._nest.LoopNest
+    schedule : fastein.cpu.contraction.Contraction
+    tiles : fastein.cpu.compiler.Kernel
+    packs : (Kernel, Kernel)
+        For the rows and for the columns.
+    """
+
+    def __cinit__(self):
+        self.problem = <Problem *>malloc(sizeof(Problem))
+        if self.problem == NULL:
+            raise MemoryError()
+        memset(self.problem, 0, sizeof(Problem))
+
+    def __dealloc__(self):
+        free(self.problem)
+
+    def __init__(self, LoopNest nest, schedule, tiles, packs):
+        cdef Problem *p = self.problem
+        cdef Side *side
+        cdef int s
+        tile, blocks = schedule.tile, schedule.blocks
+        fill_axes(&p.batch, schedule.batch, (0, 1, 2))
+        fill_axes(&p.sums, schedule.sums, (0, 1))
+        for s in range(2):
+            side = &p.side[s]
+            fill_axes(&side.free, schedule.free[s], (s, 2))
+            side.along = schedule.along[s]
+            side.kind = PACK_KINDS[schedule.packing[s]]
+            if packs[s] is not None:
+                side.pack = <kernel_t><uintptr_t>packs[s].address
+            side.block = blocks.free[s]
+        p.side[ROWS].width = p.side[ROWS].pitch = tile.rows
+        p.side[ROWS].grain = tile.vector_rows
+        p.side[COLUMNS].width = tile.columns
+        p.side[COLUMNS].pitch = p.side[COLUMNS].grain = tile.column_pitch
+        p.shared = schedule.shared
+        p.depth = blocks.depth
+        p.packed = tile.arithmetic.itemsize
+        p.itemsize = nest.itemsize
+        p.vector = tile.vector_rows * tile.result_bytes
+        p.may_stream = schedule.streams
+        p.tiles = <kernel_t><uintptr_t>tiles.address
+        self.first, self.second = schedule.inputs
+        self.by_matrix = schedule.by_matrix
+        self.work = nest.work()
+        self.nest = nest
+        self.keepalive = (tiles, packs)
+
+    def __call__(self, ndarray first, ndarray second, ndarray result):
+        """Run on arrays that have the nest's layout (nothing is checked)."""
+        self.run(PyArray_BYTES(first), PyArray_BYTES(second), PyArray_BYTES(result))
+
+    cdef int run(self, char *first, char *second, char *result) except -1:
+        cdef Problem *p = self.problem
+        cdef Call call
+        cdef Py_ssize_t threads = 1, nbytes, shared_bytes = 0, k
+        cdef char *memory
+        cdef kernel_t function
+        if self.work >= THREAD_WORK:
+            threads = settings.num_threads
+        memset(&call, 0, sizeof(Call))
+        call.problem = p
+        call.operand[0] = second if self.first else first
+        call.operand[1] = first if self.first else second
+        call.result = result
+        call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
+        if threads == 1 or self.by_matrix:
+            function = matrices
+            threads = min(threads, p.batch.total)
+        else:
+            function = tickets
+            shared_bytes = block_bytes(p, p.shared)
+        call.room_bytes = room_bytes(p, function == matrices)
+        nbytes = threads * call.room_bytes + 2 * shared_bytes + LINE
+        memory = take_scratch(&nbytes)
+        try:
+            call.rooms = memory + (LINE - <uintptr_t>memory % LINE) % LINE
+            for k in range(2):
+                call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
+            if threads > 1:
+                share(function, NULL, self.nest, <char *>&call,
+                      p.batch.total if function == matrices else threads, threads)
+            elif self.work < GIL_WORK:
+                function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
+            else:
+                with nogil:
+                    function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
+        finally:
+            give_scratch(memory, nbytes)
+        return 0
+
+
+cdef double THREAD_WORK = 2e5
+cdef double GIL_WORK = 2e4

@@ -1,0 +1,343 @@
+"""Scheduling a contraction: who are the rows, how operands are packed, how large blocks are.
+
+A nest with rows, columns and sums becomes two sides and a sum. The *rows* are the tile's vectors:
+they are the side that holds the result's unit stride, so that tiles are stored as they are. The
+rest follows from strides and from the sizes of the caches, by a small model:
+
+* ``depth`` steps of the sum make a block: deep enough that reading and writing the tile's part of
+  the result is nothing beside the multiplications, shallow enough that a panel of columns stays
+  in the first cache while the rows' panels stream by.
+* A thread's own block fills half of the second cache. The shared block may take a part of the
+  third.
+
+The model is that of Low, Igual, Smith and Quintana-Orti, "Analytical Modeling Is Enough for
+High-Performance BLIS" (2016), without associativity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from .._nest import LoopNest
+from .isa import host
+from .machine import Machine, caches
+from .tile import ARITHMETIC, Tile, tile_for
+
+DEPTH = 256
+HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
+STREAM_BYTES = 16e6
+
+# Extent of the other side up to which a side is not packed: each of its elements is used so often.
+DIRECT = 128
+NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The axes of a nest of two operands by role; ``free[k]`` are those of operand k alone."""
+
+    batch: tuple[int, ...]
+    free: tuple[tuple[int, ...], tuple[int, ...]]
+    sums: tuple[int, ...]
+
+
+class Axis(NamedTuple):
+    """A loop: its size, and its strides in the rows' and the columns' operand and the result."""
+
+    size: int
+    strides: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Extents of the blocks: steps of the sum, and elements of the rows and of the columns."""
+
+    depth: int
+    free: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """How a contraction runs.
+
+    Attributes
+    ----------
+    tile : Tile
+    inputs : tuple of int
+        Which operand is the rows' and which the columns'.
+    batch, sums : tuple of Axis
+        Outermost first.
+    free : (axes, axes)
+        The rows' and the columns' axes, outermost first.
+    packing : (str, str)
+        How each side is packed: ``'rows'``, ``'transposed'``, ``'gathered'``; or ``'direct'`` if
+        it is not.
+    along : (int, int)
+        For each side that is packed by transposition, the summed axis along which it lies.
+    shared : int
+        Which side's blocks all threads use: 0 the rows', 1 the columns'.
+    blocks : Blocks
+    by_matrix : bool
+        Whether each matrix of the batch is one thread's.
+    streams : bool
+        Whether the result is written past the caches.
+    """
+
+    tile: Tile
+    inputs: tuple[int, int]
+    batch: tuple[Axis, ...]
+    free: tuple[tuple[Axis, ...], tuple[Axis, ...]]
+    sums: tuple[Axis, ...]
+    packing: tuple[str, str]
+    along: tuple[int, int]
+    shared: int
+    blocks: Blocks
+    by_matrix: bool
+    streams: bool
+
+    def __str__(self) -> str:
+        t, blocks = self.tile, self.blocks
+        names = ("rows", "columns")
+        sides = "; ".join(
+            f"{names[side]} from operand {self.inputs[side]} {HOW[self.packing[side]]}"
+            for side in range(2)
+        )
+        how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
+        past = ", streaming stores" if self.streams else ""
+        return (
+            f"contraction: {t.dtype} tiles of {t.rows} rows ({t.vectors} vectors of "
+            f"{t.vector_bytes} bytes) and {t.columns} columns; {sides}; blocks of "
+            f"{blocks.free[0]} rows, {blocks.free[1]} columns, {blocks.depth} steps of the sum; "
+            f"{how}{past}"
+        )
+
+
+HOW = {
+    "rows": "packed in runs",
+    "transposed": "packed by transposition",
+    "gathered": "packed element by element",
+    "direct": "read where they lie",
+}
+
+
+def roles(nest: LoopNest) -> Roles | None:
+    """Return the axes by role if the nest is a product of (stacks of) matrices, else None."""
+    if nest.nin != 2:
+        return None
+    first, second, _ = nest.strides
+    groups: dict[tuple[bool, bool, bool], list[int]] = {}
+    for axis, summed in enumerate(nest.summed):
+        groups.setdefault((summed, bool(first[axis]), bool(second[axis])), []).append(axis)
+    batch, rows, columns, sums = (
+        tuple(groups.pop(role, ()))
+        for role in (
+            (False, True, True),
+            (False, True, False),
+            (False, False, True),
+            (True, True, True),
+        )
+    )
+    if groups or not (rows and columns and sums):
+        return None
+    return Roles(batch, (rows, columns), sums)
+
+
+def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
+    """Return the schedule of a nest whose axes have these roles."""
+    itemsize, dtype = nest.itemsize, nest.dtype.name
+    out = nest.strides[2]
+    holds_unit = [any(out[a] == itemsize for a in group) for group in roles.free]
+    inputs = (1, 0) if holds_unit[1] and not holds_unit[0] else (0, 1)
+    strides = (nest.strides[inputs[0]], nest.strides[inputs[1]], out)
+
+    def axes(group: tuple[int, ...]) -> list[Axis]:
+        return [Axis(nest.sizes[a], (strides[0][a], strides[1][a], out[a])) for a in group]
+
+    rows = _by_stride(axes(roles.free[inputs[0]]), 2)
+    columns = _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize))
+    free = (rows, columns)
+    extent = [_total(group) for group in free]
+    tile = _tile(dtype, extent[0])
+    sums = _sums(axes(roles.sums), free, extent, itemsize)
+    packing, along = zip(
+        *[_packing(tile, side, free, extent, sums, itemsize) for side in range(2)], strict=True
+    )
+    batch = _by_stride(axes(roles.batch), 2)
+    by_matrix = _total(batch) >= 2 * threads
+    grain = sums[-1].size if 0 <= len(sums) - 2 in along else 1
+    shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
+    streams = (
+        blocks.depth == _total(sums)
+        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
+        and _whole_vectors(tile, batch, free, itemsize)
+    )
+    return Contraction(
+        tile, inputs, batch, free, sums, packing, along, shared, blocks, by_matrix, streams
+    )
+
+
+def _total(axes: Iterable[Axis]) -> int:
+    return prod([axis.size for axis in axes])
+
+
+def _by_stride(
+    axes: list[Axis], operand: int, last: tuple[int, int] | None = None
+) -> tuple[Axis, ...]:
+    """Return axes by falling stride in one operand; innermost is the one with the `last` stride.
+
+    `last` names an operand and a stride in it.
+    """
+
+    def key(axis: Axis) -> tuple[bool, int]:
+        return (last is not None and axis.strides[last[0]] == last[1], -abs(axis.strides[operand]))
+
+    return tuple(sorted(axes, key=key))
+
+
+def _sums(
+    axes: list[Axis],
+    free: tuple[tuple[Axis, ...], tuple[Axis, ...]],
+    extent: list[int],
+    itemsize: int,
+) -> tuple[Axis, ...]:
+    """Return the summed axes, outermost first.
+
+    Innermost is the one along which an operand lies in memory, of the operand of which more is
+    packed. If the other operand lies along another one, both are blocked: a part of the one
+    inside the other, so that the lines of both operands are used up while they are near.
+    """
+    heavier = (0, 1) if extent[0] >= extent[1] else (1, 0)
+    needs = [
+        side
+        for side in heavier
+        if free[side][-1].strides[side] != itemsize
+        and any(axis.strides[side] == itemsize for axis in axes)
+    ]
+    if not needs:
+        return _by_stride(axes, heavier[0])
+    ordered = _by_stride(axes, heavier[0], last=(needs[0], itemsize))
+    inner = ordered[-1]
+    if len(needs) == 2 and inner.strides[needs[1]] != itemsize:
+        part = _part(inner.size)
+        if part > 1:
+            outer = Axis(inner.size // part, tuple([part * n for n in inner.strides]))  # type: ignore[arg-type]
+            rest = _by_stride([*ordered[:-1], outer], heavier[0], last=(needs[1], itemsize))
+            return (*rest, Axis(part, inner.strides))
+    return ordered
+
+
+def _part(size: int) -> int:
+    """Return the divisor of a size that is nearest to a line of elements, 1 if none is near."""
+    return min((n for n in range(8, 33) if size % n == 0), key=lambda n: abs(n - 16), default=1)
+
+
+def _packing(
+    tile: Tile,
+    side: int,
+    free: tuple[tuple[Axis, ...], tuple[Axis, ...]],
+    extent: list[int],
+    sums: tuple[Axis, ...],
+    itemsize: int,
+) -> tuple[str, int]:
+    """Return how a side is packed, and along which summed axis if that is by transposition."""
+    inner = free[side][-1]
+    along = next(
+        (k for k in range(max(len(sums) - 2, 0), len(sums)) if sums[k].strides[side] == itemsize),
+        -1,
+    )
+    if 0 <= along == len(sums) - 2 and _part(sums[-1].size) != sums[-1].size:
+        along = -1  # not a part that was split off for this
+    converts = tile.arithmetic.itemsize != itemsize or tile.dtype == "bool"
+    few = extent[1 - side] <= DIRECT and not converts
+    if side == 0:
+        in_runs = inner.strides[0] == itemsize
+        direct = few and in_runs and inner.size % tile.vector_rows == 0
+    else:
+        in_runs = inner.strides[1] == itemsize
+        near = in_runs or along == len(sums) - 1 or extent[1] * _total(sums) * itemsize <= NEAR
+        direct = few and near and inner.size % tile.columns == 0
+    if direct:
+        return "direct", -1
+    if in_runs:
+        return "rows", -1
+    return ("transposed", along) if along >= 0 else ("gathered", -1)
+
+
+def _tile(dtype: str, rows: int) -> Tile:
+    """Return the tile, of narrower vectors where few rows would leave lanes empty."""
+    tile = tile_for(dtype, host())
+    half = Tile(dtype, tile.vector_bytes // 2, tile.vectors, tile.columns)
+    if tile.vector_bytes == 64 and rows <= half.rows and rows % tile.vector_rows:
+        return half if -rows % tile.vector_rows >= half.vector_rows else tile
+    return tile
+
+
+def _blocks(
+    tile: Tile, extent: list[int], total: int, grain: int, threads: int
+) -> tuple[int, Blocks]:
+    """Return which side is shared, and the blocks; depths are multiples of `grain`."""
+    cache = caches()
+    itemsize = tile.arithmetic.itemsize
+    most = HALF_DEPTH if tile.dtype == "float16" else DEPTH * 4 // min(itemsize, 8)
+    depth = total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
+    half = cache.second // 2 // (depth * itemsize)  # elements of a block in half the second cache
+    shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
+    own = 1 - shared
+    units = (tile.vector_rows, tile.columns)
+    block = [0, 0]
+    count = -(-extent[own] // max(half, units[own]))
+    if threads > 1 and extent[own] >= threads * units[own]:
+        count = _up(count, threads)
+    block[own] = _up(-(-extent[own] // count), units[own])
+    most_shared = max(cache.third // 8 // (depth * itemsize), 4 * units[shared])
+    parts = -(-extent[shared] // most_shared)
+    width = (tile.rows, tile.columns)[shared]
+    block[shared] = _up(-(-extent[shared] // parts), width)
+    return shared, Blocks(depth, (block[0], block[1]))
+
+
+def _up(n: int, grain: int) -> int:
+    return -(-n // grain) * grain
+
+
+def _whole_vectors(
+    tile: Tile,
+    batch: tuple[Axis, ...],
+    free: tuple[tuple[Axis, ...], tuple[Axis, ...]],
+    itemsize: int,
+) -> bool:
+    """Whether every tile of the result begins at a whole vector if the result does."""
+    rows, columns = free
+    vector = tile.vector_rows * tile.result_bytes
+    return (
+        rows[-1].strides[2] == itemsize
+        and all(axis.strides[2] % vector == 0 for axis in (*batch, *rows[:-1], *columns))
+        and (len(rows) == 1 or rows[-1].size % tile.vector_rows == 0)
+    )
+
+
+def computes(dtype: str) -> bool:
+    """Whether there are tiles for a dtype on this processor."""
+    return dtype in ARITHMETIC and (dtype != "float16" or host().half_conversion)
+
+
+def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> float:
+    """Estimated time on one core."""
+    tile = plan.tile
+    rows, columns, total, matrices = map(_total, (*plan.free, plan.sums, plan.batch))
+    lanes = tile.arithmetic.lanes
+    vectors = -(-rows // tile.vector_rows)
+    cycles = vectors * _up(columns, tile.columns) * total * lanes * tile.vector_bytes / 64
+    for extent, how in zip((rows, columns), plan.packing, strict=True):
+        cycles += extent * total * PACK_CYCLES[how] * lanes
+    if plan.free[0][-1].strides[2] != nest.itemsize:
+        cycles += 2 * rows * columns  # stored element by element
+    return CALL_SECONDS + matrices * (MATRIX_SECONDS + cycles * machine.cycle)
+
+
+CALL_SECONDS = 0.3e-6
+MATRIX_SECONDS = 0.15e-6
+PACK_CYCLES = {"direct": 0.0, "rows": 0.15, "transposed": 0.3, "gathered": 1.0}  # an element

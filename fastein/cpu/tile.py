@@ -1,0 +1,229 @@
+"""The register tile of a contraction, and the kernel that runs it over packed panels.
+
+A tile is a few vectors of rows times a few columns of the result, held in registers while the
+summed index runs: every step loads the vectors once, broadcasts one scalar per column and does
+one fused multiply-add per accumulator. Both operands were packed into panels before
+(:mod:`fastein.cpu.packing`), so that the tile reads memory from front to back.
+
+The tile is explicit-vector LLVM IR: what LLVM's vectoriser makes of the same loops reaches half
+of the processor's peak. The loops around it are generated source.
+
+One kernel serves every contraction of a dtype: operands' and results' strides come in as tables
+of offsets. After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008), and Van Zee and van de Geijn, "BLIS" (2015).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .compiler import Kernel, assemble
+from .isa import Isa
+
+#: Goes into the key of every stored kernel: raise it when the source or the tile changes.
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """What the elements of a dtype are in packed panels and in registers.
+
+    Attributes
+    ----------
+    packed : str
+        Name of the packed elements' kind in `fastein.cpu.packing`.
+    lane : str
+        LLVM's type of one vector lane.
+    itemsize : int
+        Bytes of a packed element; one lane, or two for complex.
+    """
+
+    packed: str
+    lane: str
+    itemsize: int
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of one element: complex numbers stay pairs of neighbouring lanes."""
+        return self.itemsize // LANE_BYTES[self.lane]
+
+
+LANE_BYTES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
+
+# Integers wrap around: 8 bits are multiplied in 16, the narrowest product that processors have.
+ARITHMETIC = {
+    "float32": Arithmetic("raw4", "float", 4),
+    "float64": Arithmetic("raw8", "double", 8),
+    "complex64": Arithmetic("raw8", "float", 8),
+    "complex128": Arithmetic("raw16", "double", 16),
+    "float16": Arithmetic("float16", "float", 4),
+    "bool": Arithmetic("bool", "i8", 1),
+    "int8": Arithmetic("int8", "i16", 2),
+    "uint8": Arithmetic("uint8", "i16", 2),
+    **{f"{s}int16": Arithmetic("raw2", "i16", 2) for s in ("", "u")},
+    **{f"{s}int32": Arithmetic("raw4", "i32", 4) for s in ("", "u")},
+    **{f"{s}int64": Arithmetic("raw8", "i64", 8) for s in ("", "u")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A register tile: its element type and its extent.
+
+    Attributes
+    ----------
+    dtype : str
+        Of the operands and the result.
+    vector_bytes : int
+        Bytes of a vector register.
+    vectors : int
+        Vectors of rows.
+    columns : int
+        Columns; one accumulator for each vector and column, two for complex.
+    """
+
+    dtype: str
+    vector_bytes: int
+    vectors: int
+    columns: int
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return ARITHMETIC[self.dtype]
+
+    @property
+    def vector_rows(self) -> int:
+        """Rows in one vector."""
+        return self.vector_bytes // self.arithmetic.itemsize
+
+    @property
+    def rows(self) -> int:
+        return self.vectors * self.vector_rows
+
+    @property
+    def column_pitch(self) -> int:
+        """Elements between steps of the sum in a panel of columns: what packing can transpose."""
+        return max(1 << (self.columns - 1).bit_length(), 32 // self.arithmetic.itemsize)
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of one element of the result."""
+        return {"float16": 2, "int8": 1, "uint8": 1}.get(self.dtype, self.arithmetic.itemsize)
+
+
+# Vectors by broadcast scalars (a complex column takes two). The accumulators, one column of
+# vectors and a scalar must fit the registers, or they spill: 3 x 10 of AVX-512 falls to a fifth.
+EXTENTS = {"avx512": (3, 8), "avx2": (2, 6), "neon": (3, 8), "plain": (2, 4)}
+
+
+def tile_for(dtype: str, isa: Isa) -> Tile:
+    """Return the tile of a dtype on a processor."""
+    vectors, scalars = EXTENTS[isa.name]
+    return Tile(dtype, isa.vector_bytes, vectors, scalars // ARITHMETIC[dtype].lanes)
+
+
+def kernel(tile: Tile) -> Kernel:
+    """Return the kernel that runs `tile` over a block of rows and one of columns."""
+    return assemble(source(tile), lambda: _names(tile), VERSION)
+
+
+def source(tile: Tile) -> str:
+    """Return the source of that kernel.
+
+    In its arguments, `data` holds the rows, the columns, the result and room for one tile.
+    `shape` is (K, rows, adds, streams, stride, band): the steps of the sum, the rows, whether the
+    result is added to, 2 if whole tiles bypass the caches, the bytes between the columns of a
+    tile, and how many rows all columns meet before the next ones. `begin` and `end` bound the
+    columns. `strides` holds tables, one after the other:
+
+    * for each row its offset in the result;
+    * for each row how many, itself included, lie one after the other there;
+    * for each column its offset in the result;
+    * for each column of a tile its offset in the spare room;
+    * for each row that a tile begins with: its offset in the rows, and the tile's vectors;
+    * for each step of the sum its offset in the rows and in the columns;
+    * for each column that a tile begins with its offset in the columns.
+
+    Packed panels and operands read where they lie differ in these tables alone. While a tile is
+    multiplied, the columns of the next one and, vector by vector, the rows of the next band are
+    fetched into the second cache: operands that are streamed from memory are there in time.
+    """
+    t = tile
+    calls = "\n".join(
+        f"                {'el' * (v < t.vectors)}if vectors == {v}:\n"
+        f"                    tile_{v}(a_i, b_j, K, a_steps, b_steps, stride, "
+        "a_ahead + ahead, b_ahead, target, strides, first, adds)"
+        for v in range(t.vectors, 0, -1)
+    )
+    return f"""\
+# out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
+#     ({t.dtype}; tiles of {t.vectors} x {t.vector_rows} rows and {t.columns} columns)
+def tiles(data, shape, strides, scratch, begin, end):
+    a, b = operand(data, 0, {t.dtype}), operand(data, 1, {t.dtype})
+    out, spare = output(data, 2, {t.dtype}), output(data, 3, {t.dtype})
+    K, ROWS, adding, streaming = shape[0], shape[1], shape[2], shape[3]
+    stride, band = shape[4], shape[5]
+    runs, columns = ROWS, 2 * ROWS
+    spare_columns = columns + end
+    a_places = spare_columns + {t.columns}
+    a_vectors, a_steps = a_places + ROWS, a_places + 2 * ROWS
+    b_steps, b_places = a_steps + K, a_steps + 2 * K
+
+    i0, i = 0, 0
+    while i < ROWS:
+        i0 = i
+        a_ahead = a + strides[a_places + (i0 + band if i0 + band < ROWS else i0)]
+        ahead = 0
+        for j in range(begin, end, {t.columns}):
+            b_j = b + strides[b_places + j]
+            b_ahead = b + strides[b_places + (j + {t.columns} if j + {t.columns} < end else j)]
+            width = end - j if end - j < {t.columns} else {t.columns}
+            i = i0
+            while i < ROWS and i < i0 + band:
+                a_i = a + strides[a_places + i]
+                vectors = strides[a_vectors + i]
+                height = vectors * {t.vector_rows}
+                height = height if height < ROWS - i else ROWS - i
+                whole = width == {t.columns} and height == vectors * {t.vector_rows}
+                inside = whole and strides[runs + i] >= height
+                if inside:
+                    target, first, adds = out + strides[i], columns + j, adding + streaming
+                else:
+                    target, first, adds = spare, spare_columns, 0
+{calls}
+                column = width if inside else 0
+                while column < width:
+                    out_j = out + strides[columns + j + column]
+                    spare_j = spare + column * {t.rows * t.result_bytes}
+                    row = 0
+                    while row < height:
+                        run = strides[runs + i + row]
+                        run = run if run < height - row else height - row
+                        if adding:
+                            add(out_j + strides[i + row], spare_j + row * {t.result_bytes}, run)
+                        else:
+                            put(out_j + strides[i + row], spare_j + row * {t.result_bytes}, run)
+                        row += run
+                    column += 1
+                i += height
+            ahead = ahead + {t.vector_bytes} if ahead < {(t.vectors - 1) * t.vector_bytes} else 0
+"""
+
+
+def _names(tile: Tile) -> dict[str, Any]:
+    from numba import types
+
+    from . import primitives, tile_intrinsics
+
+    return {
+        "operand": primitives.operand,
+        "output": primitives.output,
+        "put": tile_intrinsics.move(tile, adds=False),
+        "add": tile_intrinsics.move(tile, adds=True),
+        tile.dtype: getattr(types, "boolean" if tile.dtype == "bool" else tile.dtype),
+        **{
+            f"tile_{vectors}": tile_intrinsics.tile(tile, vectors)
+            for vectors in range(1, tile.vectors + 1)
+        },
+    }

@@ -1,0 +1,421 @@
+"""The contraction engine: packed panels and register tiles, against NumPy in higher precision."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastein import config, einsum, explain
+from fastein._nest import build
+from fastein.cpu import contraction as model
+from fastein.cpu import engine
+from fastein.cpu.contraction import Blocks, contraction, roles
+from fastein.cpu.engine import engine_of
+from fastein.cpu.schedule import Schedule
+from fastein.cpu.tile import ARITHMETIC, Tile, kernel, source, tile_for
+
+DTYPES = sorted(ARITHMETIC)
+FLOATS = ("float32", "float64", "complex64", "complex128")
+TOLERANCE = {"float16": 2e-3, "float32": 1e-5, "complex64": 1e-5}
+
+
+@pytest.fixture(autouse=True)
+def compiled():
+    with config(jit="always", num_threads=2):
+        yield
+
+
+def numbers(dtype, shape, seed=0):
+    rng = np.random.default_rng([seed, *shape])
+    dtype = np.dtype(dtype)
+    if dtype.kind == "c":
+        return (rng.random(shape) - 0.5 + 1j * rng.random(shape)).astype(dtype)
+    if dtype.kind == "f":
+        return (rng.random(shape) - 0.5).astype(dtype)
+    if dtype.kind == "b":
+        return rng.random(shape) < 0.1
+    return rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
+
+
+def reference(equation, *operands):
+    """NumPy's answer, in higher precision for floats."""
+    kind = operands[0].dtype.kind
+    wide = {"f": "f8", "c": "c16"}.get(kind)
+    if wide and operands[0].dtype == wide:
+        wide = {"f": "g", "c": "G"}[kind]
+    return np.einsum(equation, *[x.astype(wide) if wide else x for x in operands])
+
+
+def check(equation, *operands, out=None):
+    want = reference(equation, *operands)
+    got = einsum(equation, *operands, out=out)
+    dtype = operands[0].dtype
+    if dtype.kind in "fc":
+        scale = np.abs(want).max() or 1
+        tolerance = TOLERANCE.get(dtype.name, 1e-14)
+        np.testing.assert_allclose(got / scale, want / scale, rtol=0, atol=tolerance)
+    else:
+        np.testing.assert_array_equal(got, want)
+    return got
+
+
+def uses_engine(equation, *operands):
+    return "contraction: " in explain(equation, *operands)
+
+
+def laid_out(x, how):
+    """The same array in another place."""
+    if how == "F":
+        return np.asfortranarray(x)
+    if how == "sliced":
+        wide = np.full((*x.shape[:-1], 2 * x.shape[-1]), x.flat[0], x.dtype)
+        wide[..., ::2] = x
+        return wide[..., ::2]
+    if how == "reversed":
+        return np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+    if how == "misaligned":
+        room = np.empty(x.nbytes + 1, np.uint8)
+        moved = room[1 if x.itemsize == 1 else 0 :][: x.nbytes].view(x.dtype).reshape(x.shape)
+        moved[...] = x
+        return moved
+    return x
+
+
+# Every dtype, every size around the tiles' edges, every layout
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("equation", ["ij,jk->ik", "ji,jk->ik", "ij,kj->ik", "ji,kj->ki"])
+def test_products_of_matrices(dtype, equation):
+    for i, j, k in [(9, 9, 9), (16, 24, 16), (48, 5, 97), (7, 300, 13), (101, 67, 50)]:
+        size = {"i": i, "j": j, "k": k}
+        first, second = equation.split("->")[0].split(",")
+        a = numbers(dtype, tuple(size[x] for x in first))
+        b = numbers(dtype, tuple(size[x] for x in second), 1)
+        assert uses_engine(equation, a, b)
+        check(equation, a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int8", "int16", "bool"])
+def test_sizes_around_the_edges_of_the_tile(dtype):
+    tile = tile_for(dtype, model.host())
+    for rows, columns in itertools.product(
+        (1, tile.vector_rows - 1, tile.vector_rows + 1, tile.rows, tile.rows + 1),
+        (1, tile.columns - 1, tile.columns, tile.columns + 1),
+    ):
+        a, b = numbers(dtype, (columns + 1, 11)), numbers(dtype, (11, rows + 1), 1)
+        check("ij,jk->ik", a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "int32", "float16"])
+@pytest.mark.parametrize(
+    "hows",
+    list(itertools.product(["C", "F", "sliced", "reversed", "misaligned"], repeat=2)),
+    ids="-".join,
+)
+def test_layouts(dtype, hows):
+    a = laid_out(numbers(dtype, (53, 41)), hows[0])
+    b = laid_out(numbers(dtype, (41, 61), 1), hows[1])
+    check("ij,jk->ik", a, b)
+
+
+EQUATIONS = [
+    ("dca,cbd->ba", {"a": 37, "b": 23, "c": 25, "d": 31}),
+    ("dac,bcd->ba", {"a": 21, "b": 19, "c": 28, "d": 36}),  # the sums lie along different axes
+    ("bfae,cedf->dcba", {"a": 11, "b": 9, "c": 7, "d": 5, "e": 16, "f": 24}),
+    ("dabe,ec->dcba", {"a": 7, "b": 11, "c": 24, "d": 9, "e": 33}),
+    ("abe,ec->cba", {"a": 8, "b": 16, "c": 24, "e": 16}),
+    ("aged,cbfg->fedcba", {"a": 5, "b": 4, "c": 3, "d": 16, "e": 3, "f": 5, "g": 7}),
+    ("bij,bjk->bik", {"b": 13, "i": 33, "j": 21, "k": 18}),
+    ("bij,bjk->ikb", {"b": 5, "i": 33, "j": 21, "k": 18}),
+    ("bqhd,bkgd->bhqk", {"b": 2, "q": 20, "h": 3, "k": 30, "g": 2, "d": 16}),
+    ("ntkm,kq->mqn", {"n": 3, "t": 5, "k": 16, "m": 7, "q": 9}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int64", "uint8"])
+@pytest.mark.parametrize(("equation", "sizes"), EQUATIONS, ids=[x for x, _ in EQUATIONS])
+def test_many_axes(dtype, equation, sizes):
+    first, second = equation.split("->")[0].split(",")
+    a = numbers(dtype, tuple(sizes[x] for x in first))
+    b = numbers(dtype, tuple(sizes[x] for x in second), 1)
+    for out in ("K", "C", "F"):
+        got = check(equation, a, b)
+        if out != "K":
+            np.testing.assert_array_equal(einsum(equation, a, b, order=out), got)
+
+
+def test_only_out_is_written():
+    a, b = numbers("float64", (50, 40)), numbers("float64", (40, 70), 1)
+    for shape, part in (
+        ((60, 90), np.s_[3:53, 7:77]),
+        ((100, 70), np.s_[::2, :]),
+        ((50, 210), np.s_[:, ::3]),
+        ((50, 70), np.s_[::-1, ::-1]),
+    ):
+        room = np.full(shape, np.nan)
+        check("ij,jk->ik", a, b, out=room[part])
+        room[part] = 0
+        assert np.isnan(room).sum() == room.size - 50 * 70
+
+
+def test_a_large_result_is_written_past_the_caches():
+    a, b = numbers("float32", (2048, 24)), numbers("float32", (24, 4096), 1)
+    room = np.full(2048 * 4096 + 16, np.nan, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    out = room[start : start + 2048 * 4096].reshape(2048, 4096)
+    assert "streaming stores" in explain("ij,jk->ik", a, b)
+    check("ij,jk->ik", a, b, out=out)
+    check("ij,jk->ik", a, b, out=room[1 : 1 + out.size].reshape(out.shape))  # not aligned
+
+
+# Blocks and threads
+
+
+def run(equation, a, b, threads=1, **changes):
+    """Contract with a schedule that is not the model's own."""
+    terms = equation.split("->")[0].split(",")
+    labels = sorted(set("".join(terms)))
+    result = np.full(
+        [
+            dict(zip("".join(terms), a.shape + b.shape, strict=False))[x]
+            for x in equation.split("->")[1]
+        ],
+        7,
+        a.dtype,
+    )
+    number = {x: k for k, x in enumerate(labels)}
+    sizes = [0] * len(labels)
+    for term, x in zip(terms, (a, b), strict=True):
+        for label, n in zip(term, x.shape, strict=True):
+            sizes[number[label]] = n
+    nest = build(
+        a.dtype,
+        tuple(sizes),
+        tuple(
+            (tuple(number[x] for x in term), x.shape, x.strides)
+            for term, x in zip(terms, (a, b), strict=True)
+        ),
+        tuple(number[x] for x in equation.split("->")[1]),
+        result.strides,
+    )
+    plan = replace(contraction(nest, roles(nest), threads), **changes)
+    own = engine_of(a.dtype.name)
+    own.build()
+    runner = own.runner(Schedule("contraction", nest, 1.0, False, None, plan))
+    with config(num_threads=threads):
+        runner(a, b, result)
+    return result
+
+
+@pytest.mark.parametrize("dtype", ["float64", "complex64", "int16"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("shared", [0, 1])
+def test_any_blocks(dtype, threads, shared):
+    a, b = numbers(dtype, (2, 150, 90)), numbers(dtype, (2, 90, 170), 1)
+    tile = tile_for(dtype, model.host())
+    want = reference("bij,bjk->bik", a, b)
+    for rows, columns, depth in ((1, 1, 90), (2, 3, 40), (1, 4, 7), (9, 9, 89)):
+        free = (
+            rows * (tile.rows if shared == 0 else tile.vector_rows),
+            columns * tile.columns,
+        )
+        got = run(
+            "bij,bjk->bik",
+            a,
+            b,
+            threads,
+            shared=shared,
+            by_matrix=False,
+            packing=("rows", "transposed"),
+            along=(-1, 0),
+            blocks=Blocks(depth, free),
+        )
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_number_of_threads_changes_no_bit(dtype):
+    a, b = numbers(dtype, (300, 700)), numbers(dtype, (700, 310), 1)
+    results = []
+    for threads in (1, 2, 3, 7):
+        with config(num_threads=threads):
+            results.append(einsum("ij,jk->ik", a, b))
+    for result in results[1:]:
+        assert result.tobytes() == results[0].tobytes()
+
+
+def test_many_matrices_on_many_threads():
+    a, b = numbers("float32", (64, 40, 30)), numbers("float32", (64, 30, 50), 1)
+    for threads in (1, 2, 3, 7):
+        with config(num_threads=threads):
+            check("bij,bjk->bik", a, b)
+
+
+# Values
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nan_and_infinity_go_where_numpy_puts_them(dtype):
+    a, b = numbers(dtype, (40, 50)), numbers(dtype, (50, 60), 1)
+    a[3, 4], a[7, 8], b[9, 10], b[11, 12] = np.nan, np.inf, -np.inf, np.nan
+    with np.errstate(all="ignore"):
+        want, got = np.einsum("ij,jk->ik", a, b), einsum("ij,jk->ik", a, b)
+    for part in ("real", "imag"):
+        w, g = getattr(want, part), getattr(got, part)
+        np.testing.assert_array_equal(np.isnan(g), np.isnan(w))
+        np.testing.assert_array_equal(np.isposinf(g), np.isposinf(w))
+        np.testing.assert_array_equal(np.isneginf(g), np.isneginf(w))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_as_accurate_as_blas(dtype):
+    a, b = numbers(dtype, (64, 1500)), numbers(dtype, (1500, 64), 1)
+    want = reference("ij,jk->ik", a, b)
+    ours = np.abs(einsum("ij,jk->ik", a, b) - want).max()
+    theirs = np.abs(a @ b - want).max()
+    assert ours <= 1.5 * theirs
+
+
+def test_any_byte_but_zero_is_true():
+    rng = np.random.default_rng(1)
+    a = (rng.integers(0, 3, (70, 80)) * 2).astype(np.uint8).view(bool)
+    b = (rng.integers(0, 8, (80, 90)) == 4).view(np.uint8) * np.uint8(4)
+    got = einsum("ij,jk->ik", a, b.view(bool))
+    want = (a.view(np.uint8).astype(int) @ b.astype(int)) > 0
+    np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+
+
+def test_float16_is_rounded_once():
+    a, b = np.full((20, 4000), 0.1, "f2"), np.full((4000, 20), 0.1, "f2")
+    exact = 4000 * float(np.float16(0.1)) ** 2
+    assert abs(float(einsum("ij,jk->ik", a, b)[0, 0]) - exact) <= 0.016  # half a unit
+
+
+# The model and the sources
+
+
+def nest_of(equation, sizes, dtype="f4"):
+    terms, output = equation.split("->")
+    labels = sorted(set(terms) - {","})
+    number = {x: k for k, x in enumerate(labels)}
+
+    def strides(term):
+        steps, step = [], np.dtype(dtype).itemsize
+        for x in reversed(term):
+            steps.append(step)
+            step *= sizes[x]
+        return tuple(reversed(steps))
+
+    return build(
+        np.dtype(dtype),
+        tuple(sizes[x] for x in labels),
+        tuple(
+            (tuple(number[x] for x in t), tuple(sizes[x] for x in t), strides(t))
+            for t in terms.split(",")
+        ),
+        tuple(number[x] for x in output),
+        strides(output),
+    )
+
+
+def plan_of(equation, sizes, threads=2, dtype="f4"):
+    nest = nest_of(equation, sizes, dtype)
+    return contraction(nest, roles(nest), threads)
+
+
+def test_the_rows_hold_the_units_of_the_result():
+    sizes = {"i": 500, "j": 500, "k": 500}
+    assert plan_of("ij,jk->ik", sizes).inputs == (1, 0)
+    assert plan_of("ij,jk->ki", sizes).inputs == (0, 1)
+
+
+def test_packing_follows_the_strides():
+    sizes = {"i": 500, "j": 500, "k": 500}
+    assert plan_of("ij,jk->ik", sizes).packing == ("rows", "transposed")
+    assert plan_of("ji,jk->ik", sizes).packing == ("rows", "rows")
+    assert plan_of("ij,kj->ik", sizes).packing == ("transposed", "transposed")
+
+
+def test_a_side_that_few_meet_is_not_packed():
+    plan = plan_of("ij,jk->ik", {"i": 24, "j": 300, "k": 48000})
+    assert plan.packing[0] == "direct"
+    plan = plan_of("ij,jk->ik", {"i": 48000, "j": 300, "k": 24})
+    assert plan.packing[1] == "direct"
+
+
+def test_sums_along_different_axes_are_blocked_both():
+    plan = plan_of("dac,bcd->ba", {"a": 252, "b": 248, "c": 252, "d": 252})
+    assert plan.packing == ("transposed", "transposed")
+    assert plan.sums[-1].size == 14
+    assert plan.blocks.depth % 14 == 0
+    assert sorted(plan.along) == [1, 2]
+
+
+def test_blocks_fit_the_caches():
+    for sizes in (
+        {"i": 4000, "j": 4000, "k": 4000},
+        {"i": 10, "j": 1000000, "k": 10},
+        {"i": 1000000, "j": 10, "k": 1000},
+    ):
+        plan = plan_of("ij,jk->ik", sizes)
+        caches = model.caches()
+        own = 1 - plan.shared
+        assert plan.blocks.free[own] * plan.blocks.depth * 4 <= caches.second
+        assert plan.blocks.free[plan.shared] * plan.blocks.depth * 4 <= caches.third
+
+
+def test_what_is_no_contraction():
+    sizes = {"i": 50, "j": 60, "k": 70, "b": 5}
+    for equation in ("ij,ij->ij", "ij,j->i", "i,k->ik", "ijb,jk->ik"):
+        assert roles(nest_of(equation, sizes)) is None
+
+
+def test_sources_differ_with_the_tile():
+    sources = {
+        source(Tile(dtype, width, vectors, columns))
+        for dtype in DTYPES
+        for width, vectors, columns in ((64, 3, 8), (32, 2, 6), (16, 2, 4))
+    }
+    assert len(sources) == 3 * len(DTYPES)
+    for text in sources:
+        compile(text, "source", "exec")
+
+
+def test_one_kernel_serves_all_contractions_of_a_dtype():
+    assert kernel(tile_for("float64", model.host())) is kernel(tile_for("float64", model.host()))
+
+
+# Where the kernels come from
+
+
+def test_kernels_are_compiled_once_they_are_earned(monkeypatch):
+    monkeypatch.setattr(engine, "_engines", {})
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", 1e-9)
+    a = numbers("float32", (60, 60))
+    with config(jit="tiered"):
+        check("ij,jk->ik", a, a)
+        assert engine_of("float32").ready
+        check("ij,jk->ik", a, a)
+
+
+def test_a_compiler_that_fails_costs_a_warning(monkeypatch):
+    def fail(self):
+        raise RuntimeError("no compiler today")
+
+    monkeypatch.setattr(engine, "_engines", {})
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", 1e-9)
+    monkeypatch.setattr(engine.Engine, "build", fail)
+    a = numbers("float32", (60, 60))
+    with config(jit="tiered"):
+        with pytest.warns(RuntimeWarning, match="no compiler today"):
+            check("ij,jk->ik", a, a)
+        check("ij,jk->ik", a, a)
+
+
+def test_never_uses_no_engine():
+    a = numbers("float32", (60, 60))
+    with config(jit="never"):
+        assert not uses_engine("ij,jk->ik", a, a)
+        check("ij,jk->ik", a, a)
