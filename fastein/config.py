@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ from .errors import EinsumError
 
 MOST_THREADS = 4096
 JIT_MODES = ("always", "tiered", "never")
+MOST_BYTES = sys.maxsize
+BUFFER_POOL = 2**30  # bytes, on a machine that has at least eight times as much
 
 
 class Settings:
@@ -25,11 +28,16 @@ class Settings:
         Most threads that one call uses.
     memory_limit : int or None
         Largest intermediate that a contraction path may create, in elements; None for no limit.
+    buffer_pool : int
+        Most bytes that wait to be used again once large results are gone.
     """
 
-    __slots__ = ("jit", "memory_limit", "num_threads")
+    __slots__ = ("buffer_pool", "jit", "memory_limit", "num_threads")
 
-    def __init__(self, jit: str, num_threads: int, memory_limit: int | None) -> None:
+    def __init__(
+        self, jit: str, num_threads: int, memory_limit: int | None, buffer_pool: int
+    ) -> None:
+        self.buffer_pool = buffer_pool
         self.jit = jit
         self.num_threads = num_threads
         self.memory_limit = memory_limit
@@ -48,6 +56,14 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def physical_memory() -> int | None:
+    """Bytes of memory that this machine has, None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def _checked(name: str, value: Any) -> Any:
     if name == "jit":
         if not isinstance(value, str) or value not in JIT_MODES:
@@ -60,10 +76,13 @@ def _checked(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     value = value.__index__()
-    if value < 1:
-        raise EinsumError(f"{name} must be at least 1, not {value}")
+    least = 0 if name == "buffer_pool" else 1
+    if value < least:
+        raise EinsumError(f"{name} must be at least {least}, not {value}")
     if name == "num_threads" and value > MOST_THREADS:
         raise EinsumError(f"num_threads must be at most {MOST_THREADS}, not {value}")
+    if name == "buffer_pool" and value > MOST_BYTES:
+        raise EinsumError(f"buffer_pool must be at most {MOST_BYTES}, not {value}")
     return value
 
 
@@ -73,13 +92,27 @@ def _thread_count(text: str) -> int:
     return min(count, MOST_THREADS) if count > 0 else available_cpus()
 
 
+def default_buffer_pool() -> int:
+    """Bytes of a pool that suits this machine."""
+    memory = physical_memory()
+    return BUFFER_POOL if memory is None else min(BUFFER_POOL, memory // 8)
+
+
+def _pool_size(text: str) -> int:
+    """The bytes that the environment asks for, or what suits this machine."""
+    size = int(text) if text.isdecimal() and len(text) < 30 else MOST_BYTES + 1
+    return size if size <= MOST_BYTES else default_buffer_pool()
+
+
 def _from_environment() -> Settings:
     jit = os.environ.get("FASTEIN_JIT", "tiered").strip().lower()
     threads = os.environ.get("FASTEIN_NUM_THREADS", "").strip()
+    pool = os.environ.get("FASTEIN_BUFFER_POOL", "").strip()
     return Settings(
         jit=jit if jit in JIT_MODES else "tiered",
         num_threads=_thread_count(threads),
         memory_limit=None,
+        buffer_pool=_pool_size(pool),
     )
 
 
@@ -114,6 +147,10 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         process may use).
     memory_limit : int or None, optional
         Largest intermediate, in elements, that a contraction path may create.
+    buffer_pool : int, optional
+        Most bytes of memory that fastein keeps when large results die, for the next ones. 0
+        keeps nothing and leaves all memory to NumPy. By default 1 GiB or an eighth of the
+        machine's memory, whichever is less; ``FASTEIN_BUFFER_POOL`` sets the initial value.
 
     Raises
     ------

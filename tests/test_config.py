@@ -9,7 +9,14 @@ import pytest
 
 import fastein
 from fastein import EinsumError, config
-from fastein.config import available_cpus, on_change, settings
+from fastein.config import (
+    BUFFER_POOL,
+    available_cpus,
+    default_buffer_pool,
+    on_change,
+    physical_memory,
+    settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +28,11 @@ def as_before():
 
 
 def test_a_block_restores_what_it_changed():
-    with config(jit="never", num_threads=3, memory_limit=10) as inside:
-        assert (inside.jit, inside.num_threads, inside.memory_limit) == ("never", 3, 10)
+    changed = {"jit": "never", "num_threads": 3, "memory_limit": 10, "buffer_pool": 0}
+    with config(**changed) as inside:
+        assert inside.as_dict() == changed
         with config(jit="tiered"):
-            assert settings.as_dict() == {"jit": "tiered", "num_threads": 3, "memory_limit": 10}
+            assert settings.as_dict() == {**changed, "jit": "tiered"}
         assert settings.jit == "never"
 
 
@@ -46,8 +54,8 @@ def test_a_call_changes_for_good():
 def test_without_arguments_it_shows_the_settings():
     shown = config()
     assert {name: getattr(shown, name) for name in settings.as_dict()} == settings.as_dict()
-    assert repr(shown).startswith("config(jit=")
-    assert repr(settings).startswith("Settings(jit=")
+    assert repr(shown).startswith("config(buffer_pool=")
+    assert repr(settings).startswith("Settings(buffer_pool=")
     assert not hasattr(shown, "colour")
 
 
@@ -59,11 +67,14 @@ def test_without_arguments_it_shows_the_settings():
         ({"num_threads": 0}, EinsumError, "at least 1"),
         ({"num_threads": -2}, EinsumError, "-2"),
         ({"memory_limit": 0}, EinsumError, "at least 1"),
+        ({"buffer_pool": -1}, EinsumError, "at least 0"),
+        ({"buffer_pool": 2**63}, EinsumError, "at most"),
+        ({"buffer_pool": None}, TypeError, "integer"),
         ({"num_threads": 2.0}, TypeError, "integer"),
         ({"num_threads": True}, TypeError, "integer"),
         ({"num_threads": None}, TypeError, "integer"),
         ({"memory_limit": "1GB"}, TypeError, "integer"),
-        ({"threads": 2}, TypeError, "jit, memory_limit, num_threads"),
+        ({"threads": 2}, TypeError, "buffer_pool, jit, memory_limit, num_threads"),
     ],
 )
 def test_bad_values_change_nothing(change, error, says):
@@ -91,6 +102,20 @@ def test_available_cpus_follows_the_affinity():
     assert available_cpus() >= 1
 
 
+def read_with(environment, names):
+    """What a new process with this environment reads."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTEIN_")}
+    code = f"from fastein.config import settings as s; print({names})"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.split()
+
+
 @pytest.mark.parametrize(
     ("environment", "jit", "threads"),
     [
@@ -102,13 +127,29 @@ def test_available_cpus_follows_the_affinity():
     ],
 )
 def test_the_environment_is_read_at_import(environment, jit, threads):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTEIN_")}
-    code = "from fastein.config import settings as s; print(s.jit, s.num_threads)"
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**clean, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.split() == [jit, str(threads)]
+    assert read_with(environment, "s.jit, s.num_threads") == [jit, str(threads)]
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [
+        ("0", 0),
+        (" 123 ", 123),
+        ("", default_buffer_pool()),
+        ("-1", default_buffer_pool()),
+        ("1GB", default_buffer_pool()),
+        ("9" * 30, default_buffer_pool()),
+    ],
+)
+def test_the_pool_of_the_environment(text, nbytes):
+    assert read_with({"FASTEIN_BUFFER_POOL": text}, "s.buffer_pool") == [str(nbytes)]
+
+
+def test_the_pool_suits_the_machine(monkeypatch):
+    assert 0 < default_buffer_pool() <= BUFFER_POOL
+    assert physical_memory() is None or default_buffer_pool() <= physical_memory() / 8
+    module = sys.modules["fastein.config"]  # whose name in the package is the class's
+    monkeypatch.setattr(module, "physical_memory", lambda: 2**30)
+    assert default_buffer_pool() == 2**27
+    monkeypatch.setattr(module, "physical_memory", lambda: None)
+    assert default_buffer_pool() == BUFFER_POOL

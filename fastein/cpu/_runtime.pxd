@@ -36,8 +36,10 @@ cdef class Executable:
     cdef npy_intp *strides
     cdef npy_intp *offsets        # of the buffers in the arena
     cdef Py_ssize_t scratch
+    cdef bint is_large            # the result
 
     cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1
+    cdef void weigh(self) noexcept
     cdef bint is_view(self) noexcept
     cdef object run(self, tuple operands, Py_ssize_t first, object out)
     cdef object view(self, object operand)

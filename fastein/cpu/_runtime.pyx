@@ -23,19 +23,17 @@ from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
 from ._contraction cimport Runner
 from ._inner_loops cimport Loops, loops_for
+from ._result_memory cimport (
+    ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
+)
 from ._threads cimport share
 
 cnp.import_array()
 
 cdef extern from *:
     """
-    #define fastein_wrap(dtype, ndim, shape, strides, data, flags) \\
-        PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)(dtype), ndim, shape, strides, data, \\
-                             flags, NULL)
     #define fastein_scalar(data, dtype) PyArray_Scalar(data, (PyArray_Descr *)(dtype), NULL)
     """
-    object fastein_wrap(object dtype, int ndim, npy_intp *shape, npy_intp *strides, void *data,
-                        int flags)  # steals a reference to dtype
     object fastein_scalar(void *data, object dtype)
 
 cdef enum Kind:
@@ -48,9 +46,6 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
-
-cdef enum:
-    ALIGNMENT = 64  # of the arena, in which the planner places buffers at multiples of it
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -349,6 +344,7 @@ cdef class Executable:
             self.strides[k] = result.strides[k]
         for k in range(len(buffers)):
             self.offsets[k] = buffers[k].offset
+        self.weigh()
 
     cdef int lay_out(self, object dtype, int nin, int nbuffers, int ndim) except -1:
         """Have room for the layout of the result and for the buffers' places."""
@@ -364,6 +360,14 @@ cdef class Executable:
         self.strides = self.shape + ndim
         self.offsets = self.strides + ndim
         return 0
+
+    cdef void weigh(self) noexcept:
+        """Note whether the result is large, once its shape is known."""
+        cdef Py_ssize_t nbytes = (<cnp.dtype>self.dtype).itemsize
+        cdef int k
+        for k in range(self.ndim):
+            nbytes *= self.shape[k]
+        self.is_large = nbytes >= LARGE
 
     def __dealloc__(self):
         free(self.shape)
@@ -388,14 +392,14 @@ cdef class Executable:
         if self.nslots > NEAR:
             slots = <char **>malloc(self.nslots * sizeof(char *))
         if self.scratch > 0:
-            arena = <char *>malloc(self.scratch + ALIGNMENT)
+            arena = <char *>take(self.scratch)
         try:
             if slots == NULL or (self.scratch > 0 and arena == NULL):
                 raise MemoryError(f"no memory for {self.scratch} bytes of intermediates")
             for k in range(self.nin):
                 slots[k] = cnp.PyArray_BYTES(<ndarray>operands[first + k])
             for k in range(self.nslots - self.nin - 1):
-                slots[self.nin + k] = _aligned(arena) + self.offsets[k]
+                slots[self.nin + k] = arena + self.offsets[k]
             slots[self.nslots - 1] = (
                 _aligned(scalar) if is_scalar else cnp.PyArray_BYTES(<ndarray>out))
             self.perform(slots)
@@ -404,7 +408,7 @@ cdef class Executable:
         finally:
             if slots != near:
                 free(slots)
-            free(arena)
+            give_back(arena)
         return out
 
     cdef bint is_view(self) noexcept:
@@ -417,6 +421,8 @@ cdef class Executable:
 
     cdef object allocated(self):
         """Memory for the result, its content undefined."""
+        if self.is_large:
+            return large_array(self.dtype, self.ndim, self.shape, self.strides)
         Py_INCREF(self.dtype)  # the call steals it
         return fastein_wrap(self.dtype, self.ndim, self.shape, self.strides, NULL, 0)
 
@@ -440,6 +446,7 @@ cdef Executable laid_out(int kind, object dtype, int nin, int ndim, npy_intp *sh
     executable.lay_out(dtype, nin, 0, ndim)
     memcpy(executable.shape, shape, ndim * sizeof(npy_intp))
     memcpy(executable.strides, strides, ndim * sizeof(npy_intp))
+    executable.weigh()
     return executable
 
 
