@@ -5,6 +5,8 @@ cdef enum:
     MOST_AXES = 64
     ROWS = 0        # the side whose axes are the tile's vectors
     COLUMNS = 1
+    FIXED_ENTRIES = 8192    # of a table that is kept
+    STEPS = 16      # of the sum that are packed at a time where rows lie in runs
     RING = 4        # stages whose progress is told apart; two are under way at most
     LINE = 64
     SLACK = 256     # bytes that packing may overrun its block by
@@ -47,6 +49,7 @@ cdef struct Problem:
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
     kernel_t tiles
+    Py_ssize_t *table       # for tiles, where all blocks have the same one
 
 
 cdef class Runner:
@@ -58,4 +61,5 @@ cdef class Runner:
     cdef LoopNest nest
     cdef object keepalive
 
+    cdef int remember_table(self) except -1
     cdef int run(self, char *first, char *second, char *result) except -1

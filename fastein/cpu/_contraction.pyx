@@ -152,12 +152,17 @@ cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
     cdef Side *s = &p.side[side]
     if s.kind == DIRECT:
         return 0
-    return up((up(s.block, s.width) // s.width + 1) * s.pitch * p.depth * p.packed + SLACK, LINE)
+    return up((s.block // s.width + 1) * panel_bytes(p, s.pitch, p.depth) + SLACK, LINE)
 
 
 cdef inline Py_ssize_t pitch_of(Side *s, Py_ssize_t count) noexcept nogil:
     """Elements between steps of the sum in the panels of a block: fewer if it has one panel."""
     return s.pitch if count > s.width else up(count, s.grain)
+
+
+cdef inline Py_ssize_t panel_bytes(Problem *p, Py_ssize_t pitch, Py_ssize_t depth) noexcept nogil:
+    """A panel's bytes, with the line that writing it may overrun its end by."""
+    return pitch * depth * p.packed + LINE
 
 
 cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
@@ -169,42 +174,66 @@ cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t 
     """
     cdef Side *s = &p.side[side]
     cdef Py_ssize_t *steps = table
-    cdef Py_ssize_t *places = table + depth + 3 * s.pitch
-    cdef Py_ssize_t *segments = table + depth
+    cdef Py_ssize_t *panel = steps + depth  # where one panel's elements lie
+    cdef Py_ssize_t *places = panel + s.pitch
+    cdef Py_ssize_t *rest = places + count
     cdef Py_ssize_t first, width
     if s.kind == DIRECT:
         return
     offsets(&p.sums, side, k, depth, steps)
     offsets(&s.free, 0, begin, count, places)
+    if s.kind == IN_RUNS:
+        pack_runs(p, s, source, steps, depth, places, count, pitch, target, rest)
+        return
     for first from 0 <= first < count by s.width:
         width = min(s.width, count - first)
-        if s.kind == IN_RUNS:
-            pack_runs(p, s, source, steps, depth, places + first, width, pitch, target, segments)
-        elif s.kind == TRANSPOSED:
+        if s.kind == TRANSPOSED:
             pack_transposed(p, s, source, steps, k, depth, places + first, width, pitch, target,
-                            segments)
+                            panel)
         else:
-            pack_gathered(s, source, steps, depth, places + first, width, pitch, target, segments)
-        target += pitch * depth * p.packed
+            pack_gathered(s, source, steps, depth, places + first, width, pitch, target, panel)
+        target += panel_bytes(p, pitch, depth)
 
 
 cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
-                    Py_ssize_t *places, Py_ssize_t width, Py_ssize_t pitch, char *target,
-                    Py_ssize_t *segments) noexcept nogil:
+                    Py_ssize_t *places, Py_ssize_t count, Py_ssize_t pitch, char *target,
+                    Py_ssize_t *table) noexcept nogil:
+    """Pack panels whose elements lie in runs, all of them for a few steps of the sum at a time.
+
+    So memory is read in its order, and a line that two panels share is still near.
+    """
     cdef char *data[2]
     cdef Py_ssize_t[3] shape
-    cdef Py_ssize_t r = 0, start, count = 0
-    while r < width:
-        start = r
-        r += 1
-        while r < width and places[r] - places[r - 1] == p.itemsize:
+    cdef Py_ssize_t *segments
+    cdef Py_ssize_t stretch = 2 * s.width + STEPS + 1, first, end, r, start, n, at, k
+    for first from 0 <= first < count by s.width:  # of each panel: its number of runs, and runs
+        segments = table + first // s.width * stretch
+        end = min(first + s.width, count)
+        r, n = first, 0
+        while r < end:
+            start = r
             r += 1
-        segments[2 * count] = places[start]
-        segments[2 * count + 1] = r - start
-        count += 1
-    data[0], data[1] = source, target
-    shape[0], shape[1], shape[2] = depth, pitch, count
-    s.pack(data, shape, steps, NULL, 0, 1)
+            while r < end and places[r] - places[r - 1] == p.itemsize:
+                r += 1
+            segments[1 + STEPS + 2 * n] = places[start]
+            segments[1 + STEPS + 2 * n + 1] = r - start
+            n += 1
+        segments[0] = n
+    at = 0
+    shape[1] = pitch
+    while at < depth:
+        shape[0] = min(<Py_ssize_t>STEPS, depth - at)
+        for first from 0 <= first < count by s.width:
+            segments = table + first // s.width * stretch
+            shape[2] = segments[0]
+            segments += 1 + STEPS - shape[0]  # the offsets of the steps stand before the runs
+            for k in range(shape[0]):
+                segments[k] = steps[at + k]
+            data[0] = source
+            data[1] = (target + first // s.width * panel_bytes(p, pitch, depth)
+                       + at * pitch * p.packed)
+            s.pack(data, shape, segments, NULL, 0, 1)
+        at += STEPS
 
 
 cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
@@ -250,82 +279,85 @@ cdef void pack_transposed(Problem *p, Side *s, char *source, Py_ssize_t *steps, 
 
 cdef Py_ssize_t table_entries(Problem *p) noexcept nogil:
     """Room for the offsets that `pack` and `multiply` write."""
-    cdef Py_ssize_t pitch = max(p.side[ROWS].pitch, p.side[COLUMNS].pitch)
-    cdef Py_ssize_t packing = p.depth + 3 * pitch + max(p.side[ROWS].block, p.side[COLUMNS].block)
+    cdef Side *side
+    cdef int s
+    cdef Py_ssize_t pitch = max(p.side[ROWS].pitch, p.side[COLUMNS].pitch), packing = 0
+    for s in range(2):
+        side = &p.side[s]
+        packing = max(packing, p.depth + side.pitch + side.block
+                      + (side.block // side.width + 1) * (2 * side.width + STEPS + 1))
     cdef Py_ssize_t multiplying = (
         4 * p.side[ROWS].block + 2 * p.side[COLUMNS].block + 2 * p.depth + pitch)
     return max(packing, multiplying) + 8
 
 
-cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
-                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
-                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
-    """Multiply a block of rows and one of columns, packed or where they lie, into the result.
-
-    The tables are those that `fastein.cpu.tile.source` describes.
-    """
-    cdef char *data[4]
-    cdef Py_ssize_t[6] shape
-    cdef Side *side
+cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
+                   Py_ssize_t k, Py_ssize_t depth, Py_ssize_t *table) noexcept nogil:
+    """Write the tables of a block of rows and one of columns (see `fastein.cpu.tile.source`)."""
+    cdef Side *rows = &p.side[ROWS]
+    cdef Side *columns = &p.side[COLUMNS]
     cdef Py_ssize_t *runs = table + height
     cdef Py_ssize_t *places = runs + height
     cdef Py_ssize_t *vectors
-    cdef Py_ssize_t *steps
-    cdef Py_ssize_t r, c, each = p.side[ROWS].width * p.itemsize, pitch
-    offsets(&p.side[ROWS].free, 1, i, height, table)
+    cdef Py_ssize_t r, pitch, n
+    offsets(&rows.free, 1, i, height, table)
     runs[height - 1] = 1
     for r in range(height - 2, -1, -1):
         runs[r] = runs[r + 1] + 1 if table[r + 1] - table[r] == p.itemsize else 1
-    offsets(&p.side[COLUMNS].free, 1, j, width, places)
+    offsets(&columns.free, 1, j, width, places)
     places += width
-    for c in range(p.side[COLUMNS].width):
-        places[c] = c * each
-    places += p.side[COLUMNS].width
+    for r in range(columns.width):
+        places[r] = r * rows.width * p.itemsize
+    places += columns.width
     vectors = places + height
-    steps = vectors + height
-    side = &p.side[ROWS]
-    if side.kind == DIRECT:
-        offsets(&side.free, 0, i, height, places)
-        offsets(&p.sums, ROWS, k, depth, steps)
-        cut_runs(side, places, height, p.itemsize, vectors)
+    if rows.kind == DIRECT:
+        offsets(&rows.free, 0, i, height, places)
+        offsets(&p.sums, ROWS, k, depth, vectors + height)
+        r = 0
+        while r < height:  # whole vectors, in tiles that cross no run's end
+            n = 1
+            while n < rows.width and r + n < height and places[r + n] - places[r] == n * p.itemsize:
+                n += 1
+            vectors[r] = n // rows.grain
+            r += vectors[r] * rows.grain
     else:
-        pitch = pitch_of(side, height) * p.packed
-        for r from 0 <= r < height by side.width:
-            places[r] = r // side.width * pitch * depth
-            vectors[r] = (min(side.width, height - r) + side.grain - 1) // side.grain
+        pitch = pitch_of(rows, height)
+        for r from 0 <= r < height by rows.width:
+            places[r] = r // rows.width * panel_bytes(p, pitch, depth)
+            vectors[r] = (min(rows.width, height - r) + rows.grain - 1) // rows.grain
         for r in range(depth):
-            steps[r] = r * pitch
-    steps += depth
-    places = steps + depth
-    side = &p.side[COLUMNS]
-    shape[4] = p.packed
-    if side.kind == DIRECT:
-        offsets(&side.free, 0, j, width, places)
-        offsets(&p.sums, COLUMNS, k, depth, steps)
-        shape[4] = side.free.stride[0][side.free.rank - 1]
+            vectors[height + r] = r * pitch * p.packed
+    places = vectors + height + depth
+    if columns.kind == DIRECT:
+        offsets(&p.sums, COLUMNS, k, depth, places)
+        offsets(&columns.free, 0, j, width, places + depth)
     else:
-        pitch = pitch_of(side, width) * p.packed
-        for c from 0 <= c < width by side.width:
-            places[c] = c // side.width * pitch * depth
+        pitch = pitch_of(columns, width)
         for r in range(depth):
-            steps[r] = r * pitch
+            places[r] = r * pitch * p.packed
+        for r from 0 <= r < width by columns.width:
+            places[depth + r] = r // columns.width * panel_bytes(p, pitch, depth)
+
+
+cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
+                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
+    """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
+    cdef char *data[4]
+    cdef Py_ssize_t[6] shape
+    cdef Axes *across = &p.side[COLUMNS].free
+    if p.table != NULL:
+        table = p.table
+    else:
+        tabulate(p, i, height, j, width, k, depth, table)
     data[0], data[1], data[2], data[3] = rows, columns, result, spare
     shape[0], shape[1], shape[2], shape[3] = depth, height, k > 0, 2 * streams
+    shape[4] = p.packed
+    if p.side[COLUMNS].kind == DIRECT:
+        shape[4] = across.stride[0][across.rank - 1]
     # streamed rows are read once: they meet all columns before the next ones
     shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else height
     p.tiles(data, shape, table, NULL, 0, width)
-
-
-cdef void cut_runs(Side *side, Py_ssize_t *places, Py_ssize_t height, Py_ssize_t itemsize,
-                   Py_ssize_t *vectors) noexcept nogil:
-    """Cut rows that lie in runs of whole vectors into tiles that cross no run's end."""
-    cdef Py_ssize_t r = 0, n
-    while r < height:
-        n = 1
-        while n < side.width and r + n < height and places[r + n] - places[r + n - 1] == itemsize:
-            n += 1
-        vectors[r] = n // side.grain
-        r += vectors[r] * side.grain
 
 
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
@@ -418,6 +450,12 @@ cdef inline void wait_for(long long *counter, long long value) noexcept nogil:
             fastein_pause()
 
 
+cdef Py_ssize_t group_of(Problem *p) noexcept nogil:
+    """Elements of the shared side that one ticket packs: an eighth of a block, some panels."""
+    cdef Side *s = &p.side[p.shared]
+    return up(min(max(min(s.block, s.free.total) // 8, 1), 256), s.width)
+
+
 cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """Draw tickets until there are none; in the kernels' signature, for `share`."""
@@ -429,7 +467,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
     cdef Room room = room_at(p, call.rooms + begin * call.room_bytes, False)
     cdef Py_ssize_t parts = (p.sums.total + p.depth - 1) // p.depth
     cdef Py_ssize_t outers = (s.free.total + s.block - 1) // s.block
-    cdef Py_ssize_t group = max(1, 256 // s.width) * s.width  # elements that a ticket packs
+    cdef Py_ssize_t group = group_of(p)
     cdef Py_ssize_t packs = (min(s.block, s.free.total) + group - 1) // group
     cdef Py_ssize_t blocks = (o.free.total + o.block - 1) // o.block
     cdef Py_ssize_t each = packs + blocks, stages = p.batch.total * outers * parts
@@ -458,7 +496,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
                 pitch = pitch_of(s, count)
                 pack(p, p.shared, operand[p.shared], outer + task * group,
                      min(group, count - task * group), k, depth, pitch,
-                     room.block[p.shared] + task * group // s.width * pitch * depth * p.packed,
+                     room.block[p.shared] + task * group // s.width * panel_bytes(p, pitch, depth),
                      room.table)
             fastein_add(&call.packed[ring], 1)
             continue
@@ -540,6 +578,7 @@ cdef class Runner:
         memset(self.problem, 0, sizeof(Problem))
 
     def __dealloc__(self):
+        free(self.problem.table)
         free(self.problem)
 
     def __init__(self, LoopNest nest, schedule, tiles, packs):
@@ -573,6 +612,21 @@ cdef class Runner:
         self.work = nest.work()
         self.nest = nest
         self.keepalive = (tiles, packs)
+        self.remember_table()
+
+    cdef int remember_table(self) except -1:
+        """Have the tables ready if one block, not a large one, is all there is of a matrix."""
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t rows = p.side[ROWS].free.total, columns = p.side[COLUMNS].free.total
+        if rows > p.side[ROWS].block or columns > p.side[COLUMNS].block:
+            return 0
+        if p.sums.total > p.depth or table_entries(p) > FIXED_ENTRIES:
+            return 0
+        p.table = <Py_ssize_t *>malloc(table_entries(p) * sizeof(Py_ssize_t))
+        if p.table == NULL:
+            raise MemoryError()
+        tabulate(p, 0, rows, 0, columns, 0, p.sums.total, p.table)
+        return 0
 
     def __call__(self, ndarray first, ndarray second, ndarray result):
         """Run on arrays that have the nest's layout (nothing is checked)."""

@@ -148,11 +148,12 @@ def source(tile: Tile) -> str:
     Packed panels and operands read where they lie differ in these tables alone. While a tile is
     multiplied, the columns of the next one and, vector by vector, the rows of the next band are
     fetched into the second cache: operands that are streamed from memory are there in time.
+    It is the last byte of a vector that is asked for, as vectors may straddle two lines.
     """
-    t = tile
+    t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     calls = "\n".join(
         f"                {'el' * (v < t.vectors)}if vectors == {v}:\n"
-        f"                    tile_{v}(a_i, b_j, K, a_steps, b_steps, stride, "
+        f"                    tile_{v}(a_i, b_j, K, a_steps, b_steps, stride, turn, "
         "a_ahead + ahead, b_ahead, target, strides, first, adds)"
         for v in range(t.vectors, 0, -1)
     )
@@ -169,15 +170,18 @@ def tiles(data, shape, strides, scratch, begin, end):
     a_places = spare_columns + {t.columns}
     a_vectors, a_steps = a_places + ROWS, a_places + 2 * ROWS
     b_steps, b_places = a_steps + K, a_steps + 2 * K
+    turn = 0 if stride == {size} else stride
+    last = {(t.columns - 1) * size} if turn == 0 else 0
 
     i0, i = 0, 0
     while i < ROWS:
         i0 = i
         a_ahead = a + strides[a_places + (i0 + band if i0 + band < ROWS else i0)]
-        ahead = 0
+        ahead = {t.vector_bytes - 1}
         for j in range(begin, end, {t.columns}):
             b_j = b + strides[b_places + j]
-            b_ahead = b + strides[b_places + (j + {t.columns} if j + {t.columns} < end else j)]
+            following = j + {t.columns} if j + {t.columns} < end else j
+            b_ahead = b + (strides[b_places + following] + last)
             width = end - j if end - j < {t.columns} else {t.columns}
             i = i0
             while i < ROWS and i < i0 + band:
@@ -207,7 +211,7 @@ def tiles(data, shape, strides, scratch, begin, end):
                         row += run
                     column += 1
                 i += height
-            ahead = ahead + {t.vector_bytes} if ahead < {(t.vectors - 1) * t.vector_bytes} else 0
+            ahead = ahead + {t.vector_bytes} if ahead < {panel - 1} else {t.vector_bytes - 1}
 """
 
 

@@ -25,13 +25,14 @@ ASSIGN, ADD, STREAM = range(3)
 def tile(shape: Tile, vectors: int) -> Any:
     """Return the intrinsic that multiplies one tile of so many vectors.
 
-    ``tile(a, b, depth, a_steps, b_steps, stride, a_ahead, b_ahead, out, offsets, first, way)``
-    multiplies the rows at `a` and the columns at `b` over `depth` >= 1 steps. Step ``k`` of the
-    rows lies ``offsets[a_steps + k]`` bytes further, that of the columns ``offsets[b_steps + k]``,
-    and columns are `stride` bytes apart. The same steps from `a_ahead` and `b_ahead` on are
-    fetched into the second cache. The tile is written at `out`, its column ``c``
-    ``offsets[first + c]`` bytes further; `way` is 0 to assign, 1 to add, 2 to assign past the
-    caches (the tile must then be aligned to whole vectors).
+    ``tile(a, b, depth, a_steps, b_steps, stride, turn, a_ahead, b_ahead, out, offsets, first,
+    way)`` multiplies the rows at `a` and the columns at `b` over `depth` >= 1 steps. Step ``k``
+    of the rows lies ``offsets[a_steps + k]`` bytes further, that of the columns
+    ``offsets[b_steps + k]``, and columns are `stride` bytes apart. The same steps from `a_ahead`
+    and `b_ahead` on are fetched into the second cache; of the columns, `turn` bytes apart, one in
+    each step. The tile is written at `out`, its column ``c`` ``offsets[first + c]`` bytes
+    further; `way` is 0 to assign, 1 to add, 2 to assign past the caches (the tile must then be
+    aligned to whole vectors).
 
     That steps and columns come from tables costs nothing: their loads hide behind the products.
     """
@@ -45,6 +46,7 @@ def tile(shape: Tile, vectors: int) -> Any:
         a_steps: Any,
         b_steps: Any,
         stride: Any,
+        turn: Any,
         a_ahead: Any,
         b_ahead: Any,
         out: Any,
@@ -57,7 +59,8 @@ def tile(shape: Tile, vectors: int) -> Any:
             return context.get_dummy_value()
 
         index = types.intp
-        return types.void(a, b, index, index, index, index, a, b, out, offsets, index, index), lower
+        steps = [index] * 5
+        return types.void(a, b, *steps, a, b, out, offsets, index, index), lower
 
     return run
 
@@ -178,6 +181,7 @@ class _Emitter:
         a_steps: Any,
         b_steps: Any,
         stride: Any,
+        turn: Any,
         a_ahead: Any,
         b_ahead: Any,
         out: Any,
@@ -186,7 +190,7 @@ class _Emitter:
         way: Any,
     ) -> None:
         steps = [self._cell(offsets, table) for table in (a_steps, b_steps)]
-        totals = self._columns(self._sums((a, b), (a_ahead, b_ahead), depth, steps, stride))
+        totals = self._columns(self._sums((a, b), (a_ahead, b_ahead), depth, steps, stride, turn))
         targets = [self._target(out, offsets, first, c) for c in range(self.shape.columns)]
         builder = self.builder
         blocks = [
@@ -207,7 +211,7 @@ class _Emitter:
     # The sum
 
     def _sums(
-        self, bases: Any, ahead: Any, depth: Any, steps: list[Any], stride: Any
+        self, bases: Any, ahead: Any, depth: Any, steps: list[Any], stride: Any, turn: Any
     ) -> list[list[Any]]:
         """Return the accumulators, by scalar, then by vector, after the loop over the sum."""
         builder = self.builder
@@ -225,7 +229,7 @@ class _Emitter:
         self._prefetch(self._at(ahead[0], offsets[0]))
         # one column in each step: a line of summed elements is met by all columns in turn
         column = builder.and_(k, k.type(self.shape.column_pitch - 1))
-        self._prefetch(self._at(self._at(ahead[1], offsets[1]), builder.mul(column, stride)))
+        self._prefetch(self._at(self._at(ahead[1], offsets[1]), builder.mul(column, turn)))
         rows = [self._load(places[0], v * self.shape.vector_bytes) for v in range(self.vectors)]
         sums = [
             [self._multiply_add(x, scalar, total) for x, total in zip(rows, column, strict=True)]
