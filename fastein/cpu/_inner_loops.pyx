@@ -30,7 +30,7 @@ cdef extern from *:
     /* Clones of the inner loops for wider vectors, picked by the loader (GCC on x86-64 glibc). */
     #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
     #  define FASTEIN_HOT \\
-            __attribute__((target_clones("arch=haswell", "default")))
+            __attribute__((target_clones("avx2", "default")))
     #else
     #  define FASTEIN_HOT
     #endif
