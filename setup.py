@@ -14,9 +14,12 @@ NUMPY_MACROS = [
     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
     ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
 ]
+ARITHMETIC_MODULES = {
+    f"fastein.cpu.{name}" for name in ("_inner_loops", "_sum_pairs", "_map_pairs")
+}
 # CYTHON_CCOMPLEX=0: C99 complex products check for NaN and call a library routine; the naive
 # product is both what NumPy computes and what the compiler can vectorise.
-EXTRA_MACROS = {"fastein.cpu._inner_loops": [("CYTHON_CCOMPLEX", "0")]}
+EXTRA_MACROS = {name: [("CYTHON_CCOMPLEX", "0")] for name in ARITHMETIC_MODULES}
 WITHOUT_NUMPY = {"fastein._parser"}
 
 # Sums may be regrouped, so that reductions vectorise; NaN and infinity keep their meaning, which
@@ -32,7 +35,6 @@ ARITHMETIC_FLAGS = {
     "msvc": ["/O2"],
 }
 ARITHMETIC_FLAGS["mingw32"] = ARITHMETIC_FLAGS["unix"]
-ARITHMETIC_MODULES = {"fastein.cpu._inner_loops"}
 
 JOBS = os.cpu_count() or 1
 

@@ -14,7 +14,6 @@ from cpython.unicode cimport PyUnicode_FromObject
 
 import numpy as np
 
-from . import diagnose
 from .errors import EinsumError, label_name, printable
 
 
@@ -68,6 +67,13 @@ cdef class Subscripts:
     def __reduce__(self):
         fields = self.text, self.terms, self.output, self.explicit, self.spans, self.ellipses
         return _restore, fields
+
+
+cdef object mistakes():
+    """The messages about mistakes, imported with the first one."""
+    from . import diagnose
+
+    return diagnose
 
 
 cpdef Subscripts _restore(
@@ -144,7 +150,7 @@ cdef str _as_str(object text):
     try:
         return (<bytes>text).decode()
     except UnicodeDecodeError as error:
-        raise diagnose.not_utf8(text, error.start) from None
+        raise mistakes().not_utf8(text, error.start) from None
 
 
 cdef int _read_term(
@@ -169,7 +175,7 @@ cdef int _read_term(
             labels.append(...)
             position += 3
         else:
-            raise diagnose.character(equation, position, ellipsis >= 0)
+            raise mistakes().character(equation, position, ellipsis >= 0)
         last = position
     terms.append(tuple(labels))
     spans.append((start, start) if first < 0 else (first, last))
@@ -206,7 +212,7 @@ cdef Subscripts _implicit(str text, list terms, list spans, list ellipses):
     try:
         once.sort()
     except Exception as error:
-        raise diagnose.unordered_output(text, once) from error
+        raise mistakes().unordered_output(text, once) from error
     ellipses.append(0 if batched else -1)
     output = (..., *once) if batched else tuple(once)
     return _restore(text, tuple(terms), output, False, tuple(spans), tuple(ellipses))
@@ -222,9 +228,9 @@ cdef Subscripts _explicit(str text, list terms, list spans, list ellipses):
         if label is ...:
             continue
         if label in seen:
-            raise diagnose.repeated_output(text, spans[-1], output, axis)
+            raise mistakes().repeated_output(text, spans[-1], output, axis)
         if label not in times:
-            raise diagnose.unknown_output(text, spans[-1], output, axis, times)
+            raise mistakes().unknown_output(text, spans[-1], output, axis, times)
         seen.add(label)
     return _restore(text, tuple(terms), output, True, tuple(spans), tuple(ellipses))
 
@@ -275,7 +281,7 @@ def sublist_key(tuple args):
     cdef Py_ssize_t pairs = len(args) // 2, pair
     cdef list terms = [], operands = []
     if pairs == 0:
-        raise diagnose.no_operands()
+        raise mistakes().no_operands()
     for pair in range(pairs):
         operands.append(args[2 * pair])
         terms.append(_read_sublist(args[2 * pair + 1], pair))
@@ -296,7 +302,7 @@ def parse_key(tuple key):
             piece = " -> " if len(pieces) == 2 * len(key[0]) - 1 else ", "
             pieces.append(piece)
             position += len(piece)
-        piece = f"[{', '.join(diagnose.item_texts(term))}]"
+        piece = f"[{', '.join(mistakes().item_texts(term))}]"
         pieces.append(piece)
         spans.append((position, position + len(piece)))
         ellipses.append(_ellipsis_of(term))
@@ -348,7 +354,7 @@ cdef tuple _read_sublist(object sublist, Py_ssize_t operand):
         elif label is ...:
             if ellipsis:
                 problem = "a sublist can have only one ellipsis"
-                raise EinsumError(diagnose.sublist_label(problem, labels, operand, axis))
+                raise EinsumError(mistakes().sublist_label(problem, labels, operand, axis))
             ellipsis = True
             continue
         if exact is None:
@@ -361,13 +367,13 @@ cdef tuple _collect(object sublist, Py_ssize_t operand):
     """Make a tuple of a sublist, unless it is clearly something else."""
     if isinstance(sublist, bytes):
         # A sequence of integers, too, but never meant as one. NumPy finds them out of range.
-        raise EinsumError(diagnose.not_a_sublist(sublist, operand))
+        raise EinsumError(mistakes().not_a_sublist(sublist, operand))
     if isinstance(sublist, str) or _is_operand(sublist):
-        raise TypeError(diagnose.not_a_sublist(sublist, operand))
+        raise TypeError(mistakes().not_a_sublist(sublist, operand))
     try:
         return tuple(sublist)
     except TypeError as error:
-        raise TypeError(diagnose.not_a_sublist(sublist, operand)) from error
+        raise TypeError(mistakes().not_a_sublist(sublist, operand)) from error
 
 
 cdef bint _is_operand(object sublist) except -1:
@@ -391,15 +397,15 @@ cdef object _read_label(tuple labels, Py_ssize_t operand, Py_ssize_t axis):
             if label >= 0:
                 return label
             problem = f"label {label_name(label)} is negative"
-            raise EinsumError(diagnose.sublist_label(problem, labels, operand, axis))
+            raise EinsumError(mistakes().sublist_label(problem, labels, operand, axis))
     if isinstance(label, (Number, bool, np.bool_)):
         problem = f"a label cannot be of type {type(label).__name__}"
-        raise TypeError(diagnose.sublist_label(problem, labels, operand, axis))
+        raise TypeError(mistakes().sublist_label(problem, labels, operand, axis))
     try:
         hash(label)
     except TypeError as error:
         problem = f"a label must be hashable, unlike {type(label).__name__}"
-        raise TypeError(diagnose.sublist_label(problem, labels, operand, axis)) from error
+        raise TypeError(mistakes().sublist_label(problem, labels, operand, axis)) from error
     return label
 
 

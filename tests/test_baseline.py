@@ -125,6 +125,66 @@ def test_every_dtype_in_every_loop(dtype, step):
             assert only_wrote(out, whole), equation
 
 
+# The two innermost loops: sums, rows and maps, without and with a summed loop around them
+PAIRS = [
+    "ij->i",
+    "ij->j",
+    "ij->",
+    "ij->ji",
+    "hij->i",
+    "hij->j",
+    "hij->ji",
+    "ij,j->i",
+    "j,ij->i",
+    "ij,i->j",
+    "ij,ij->",
+    "ij,ij->i",
+    "ij,ij->j",
+    "ij,ji->",
+    "i,j->ij",
+    "hi,hj->ij",
+    "hij,hj->i",
+    "hij,hi->j",
+    "hij,hij->i",
+    "hij,hij->j",
+    "hij,hji->",
+]
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "strided": lambda array: np.repeat(array, 2, axis=-1)[..., ::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_two_innermost_loops(dtype, layout):
+    for equation in PAIRS:
+        terms = equation.split("->")[0].split(",")
+        for rows, columns in ((2, 9), (3, 5), (4, 33), (7, 70), (9, 2)):
+            sizes = {"h": 2, "i": rows, "j": columns}
+            operands = [
+                LAYOUTS[layout](values(dtype, [sizes[x] for x in term], seed))
+                for seed, term in enumerate(terms)
+            ]
+            want = reference(equation, *operands)
+            for order, gap in (("C", 1), ("F", 1), ("C", 2)):
+                out, whole = guarded(want.shape, dtype, order, gap)
+                einsum(equation, *operands, out=out, optimize=False)
+                check(out, want, 2000)
+                assert only_wrote(out, whole), (equation, sizes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["?", "b", "q", "f", "d", "D", "g"])
+@pytest.mark.parametrize("length", [63, 64, 255, 256, 1024, 1025])
+def test_rows_at_the_limits_of_short(dtype, layout, length):
+    matrix, vector = values(dtype, (6, length)), values(dtype, length, 1)
+    matrix, vector = LAYOUTS[layout](matrix), LAYOUTS[layout](vector)
+    for equation, operands in (("ij->i", (matrix,)), ("ij,j->i", (matrix, vector))):
+        check(einsum(equation, *operands), reference(equation, *operands), 10 * length)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5])
 def test_sums_in_chunks(dtype, count):

@@ -1,4 +1,5 @@
-from ._inner_loops cimport dots_t, inner_t, rows_t
+from ._inner_loops cimport inner_t
+from ._loop_pairs cimport pair_t
 
 ctypedef void (*kernel_t)(char **data, Py_ssize_t *shape, Py_ssize_t *strides,
                           char *scratch, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
@@ -9,12 +10,7 @@ cdef enum:
 ctypedef struct Header:
     # What the baseline kernel needs to know of its nest; handed to it as `scratch`.
     inner_t inner
-    # Not NULL where the next loop out is summed and the innermost scales contiguous rows of
-    # input 1 - scalar by elements of input `scalar`.
-    rows_t rows
-    int scalar
-    # Not NULL where the next loop out is not summed and the innermost sums short contiguous rows.
-    dots_t dots
+    pair_t pair  # NULL where the innermost loop runs alone
     int rank
     int nin
     unsigned char *is_summed

@@ -4,8 +4,10 @@
 
 It exists the moment fastein is imported and answers every equation without a compiler; for
 small work it is the fastest answer there is. One walker steps the outer loops; the innermost
-one is a loop of `_inner_loops`, chosen when the plan is made.
+one is a loop of `_inner_loops`, the innermost two may be a pair (see `_loop_pairs.pxd`), chosen
+when the plan is made.
 """
+from ._loop_pairs cimport PAIR_OPERANDS
 
 cdef enum:
     CHUNK = 8192  # terms added up one after the other
@@ -70,22 +72,16 @@ cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *st
                         Py_ssize_t m, Py_ssize_t n, bint first, float *carry) noexcept nogil:
     """The two innermost loops, of m and n; the pointers end up m steps further."""
     cdef int rank = nest.rank, nop = nest.nin + 1, near = rank - 2, k
-    cdef int a = nest.scalar, x = 1 - nest.scalar
+    cdef Py_ssize_t outer[PAIR_OPERANDS]
     cdef bint summed = nest.is_summed[near]
     cdef Py_ssize_t i = 0
-    if nest.dots != NULL:
-        nest.dots(p[nest.nin], strides[nest.nin * rank + near], p[0], strides[near],
-                  p[1] if nest.nin == 2 else NULL, strides[rank + near], m, n, first)
+    if nest.pair != NULL:
         for k in range(nop):
-            p[k] += m * strides[k * rank + near]
+            outer[k] = strides[k * rank + near]
+        nest.pair(p, outer, step, m, n, first)
+        for k in range(nop):
+            p[k] += m * outer[k]
         return
-    if nest.rows != NULL:
-        while i + 4 <= m:
-            nest.rows(p[2], p[a], strides[a * rank + near], p[x], strides[x * rank + near], n,
-                      first and i == 0)
-            for k in range(nop):
-                p[k] += 4 * strides[k * rank + near]
-            i += 4
     while i < m:
         stretch(nest, p, step, n, first and (i == 0 or not summed), carry)
         for k in range(nop):

@@ -26,7 +26,10 @@ from numpy cimport PyArray_BYTES, import_array, ndarray
 
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
+from ._runtime cimport Step
 from ._threads cimport share
+
+from time import perf_counter
 
 from ..config import settings
 
@@ -674,3 +677,33 @@ cdef class Runner:
 
 cdef double THREAD_WORK = 2e5
 cdef double GIL_WORK = 2e4
+
+
+cdef class ContractionStep(Step):
+    """A contraction by packed panels, once its kernels are there; another step until then."""
+
+    cdef int first
+    cdef int second
+    cdef int target
+    cdef object schedule
+    cdef object engine
+    cdef Step substitute
+    cdef Runner runner
+
+    def __init__(self, slots, schedule, engine, Step substitute):
+        self.first, self.second, self.target = slots
+        self.schedule = schedule
+        self.engine = engine
+        self.substitute = substitute
+        if engine.ready:
+            self.runner = engine.runner(schedule)
+
+    cdef int perform(self, char **slots) except -1:
+        if self.runner is None:
+            if not self.engine.ready:
+                start = perf_counter()
+                self.substitute.perform(slots)
+                self.engine.spend(perf_counter() - start)
+                return 0
+            self.runner = self.engine.runner(self.schedule)
+        return self.runner.run(slots[self.first], slots[self.second], slots[self.target])

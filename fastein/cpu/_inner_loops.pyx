@@ -14,133 +14,18 @@ Contiguous operands have loops of their own, which the C compiler vectorises, cl
 units of the machine. Strided ones are unrolled over four accumulators; they are not cloned, since
 compilers turn them into gathers, which are slower than plain loads.
 
-Meaning of the arithmetic: bool is OR of AND, integers wrap (unsigned arithmetic: in C signed
-overflow is undefined), float16 accumulates in float32 and rounds once, complex products are the
-naive four multiplications.
+What bools, integers and complex numbers add up to is defined in `_elements.pxd`. float16
+accumulates in float32 and rounds once.
 """
 
-cdef extern from "numpy/ndarraytypes.h":
-    cdef enum:
-        NPY_BOOL, NPY_BYTE, NPY_UBYTE, NPY_SHORT, NPY_USHORT, NPY_INT, NPY_UINT, NPY_LONG
-        NPY_ULONG, NPY_LONGLONG, NPY_ULONGLONG, NPY_HALF, NPY_FLOAT, NPY_DOUBLE
-        NPY_LONGDOUBLE, NPY_CFLOAT, NPY_CDOUBLE, NPY_CLONGDOUBLE
+from ._elements cimport (
+    KINDS, NPY_HALF, ahead, at, bool_t, c64, c128, c256, element, from_half, g80, half_t, hot, plus,
+    position, stored, times, to_half, u8, u16, u32, u64,
+)
 
-cdef extern from *:
-    """
-    /* Clones of the inner loops for wider vectors, picked by the loader (GCC on x86-64 glibc). */
-    #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-    #  define FASTEIN_HOT \\
-            __attribute__((target_clones("arch=haswell", "default")))
-    #else
-    #  define FASTEIN_HOT
-    #endif
-    typedef signed char fastein_bool; /* another type than uint8's, or the two would be one */
-    typedef unsigned short fastein_half;
-
-    static inline float fastein_from_half(fastein_half h) {
-        /* Shift the significand into place and let one float multiplication fix the exponent:
-           exact for normal and subnormal numbers; infinities and NaN keep their payload. */
-        union { unsigned int u; float f; } v, scale;
-        unsigned int sign = (unsigned int)(h & 0x8000u) << 16;
-        if ((h & 0x7c00u) == 0x7c00u) {
-            v.u = sign | 0x7f800000u | (unsigned int)(h & 0x3ffu) << 13;
-            return v.f;
-        }
-        v.u = (unsigned int)(h & 0x7fffu) << 13;
-        scale.u = 0x77800000u; /* 2**112 */
-        v.f *= scale.f;
-        v.u |= sign;
-        return v.f;
-    }
-
-    static inline fastein_half fastein_to_half(float f) {
-        /* Round to nearest, ties to even. */
-        union { float f; unsigned int u; } v;
-        unsigned int sign, magnitude, kept, rest, half;
-        int shift;
-        v.f = f;
-        sign = (v.u >> 16) & 0x8000u;
-        magnitude = v.u & 0x7fffffffu;
-        if (magnitude > 0x7f800000u)  /* NaN stays NaN */
-            return (fastein_half)(sign | 0x7e00u | ((magnitude >> 13) & 0x3ffu));
-        if (magnitude >= 0x477ff000u) /* 65520 and above round to infinity */
-            return (fastein_half)(sign | 0x7c00u);
-        if (magnitude < 0x33000000u)  /* below half of the smallest subnormal */
-            return (fastein_half)sign;
-        if (magnitude >= 0x38800000u) {
-            kept = magnitude - 0x38000000u;
-            shift = 13;
-        } else {
-            kept = (magnitude & 0x7fffffu) | 0x800000u;
-            shift = 126 - (int)(magnitude >> 23);
-        }
-        half = 1u << (shift - 1);
-        rest = kept & ((1u << shift) - 1u);
-        kept >>= shift;
-        kept += (rest > half) || (rest == half && (kept & 1u));
-        return (fastein_half)(sign | kept);
-    }
-    """
-    ctypedef signed char bool_t "fastein_bool"
-    ctypedef unsigned short half_t "fastein_half"
-    ctypedef void hot "FASTEIN_HOT void"
-    float from_half "fastein_from_half"(half_t h) noexcept nogil
-    half_t to_half "fastein_to_half"(float f) noexcept nogil
-
-ctypedef unsigned char u8
-ctypedef unsigned short u16
-ctypedef unsigned int u32
-ctypedef unsigned long long u64
-ctypedef long double g80
-ctypedef float complex c64
-ctypedef double complex c128
-ctypedef long double complex c256
-
-ctypedef fused element:
-    bool_t
-    u8
-    u16
-    u32
-    u64
-    float
-    double
-    g80
-    c64
-    c128
-    c256
-
-cdef inline element times(element a, element b) noexcept nogil:
-    if element is bool_t:
-        return a & <bool_t>-<int>(b != 0)  # true or false, but not yet 1 or 0: see `stored`
-    elif element is u8 or element is u16:
-        return <element>(<u32>a * <u32>b)  # int promotion would overflow at 65535 * 65535
-    else:
-        return a * b
-
-
-cdef inline element plus(element a, element b) noexcept nogil:
-    if element is bool_t:
-        return a | b
-    elif element is u8 or element is u16:
-        return <element>(<u32>a + <u32>b)
-    else:
-        return a + b
-
-
-cdef inline element stored(element x) noexcept nogil:
-    """A value as it may stand in memory: a bool is 0 or 1, whatever byte it came from."""
-    if element is bool_t:
-        return x != 0
-    else:
-        return x
-
-
-cdef inline element at(element *p, Py_ssize_t bytes) noexcept nogil:
-    return (<element *>(<char *>p + bytes))[0]
-
-
-cdef inline element *ahead(element *p, Py_ssize_t bytes) noexcept nogil:
-    return <element *>(<char *>p + bytes)
+cdef inline bint is_extended(element *kind) noexcept nogil:
+    """Whether values live on the stack of the x87: no vectors, and slow to store."""
+    return element is g80 or element is c256
 
 
 # --- products -------------------------------------------------------------------------------
@@ -225,36 +110,18 @@ cdef hot dot_unit(element *a, element *b, Py_ssize_t n, element *total) noexcept
     total[0] = plus[element](plus[element](t0, t1), plus[element](t2, t3))
 
 
-cdef hot dots(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *b, Py_ssize_t sb,
-              Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
-    """``out[j] (+)= sum(a[j] * b[j])`` for m short contiguous rows; without b ``sum(a[j])``."""
-    cdef Py_ssize_t i, _
-    cdef element t
-    for _ in range(m):
-        t = 0
-        if b == NULL:
-            for i in range(n):
-                t = plus[element](t, a[i])
-        else:
-            for i in range(n):
-                t = plus[element](t, times[element](a[i], b[i]))
-            b = ahead[element](b, sb)
-        t = stored[element](t)
-        out[0] = t if first else plus[element](out[0], t)
-        a = ahead[element](a, sa)
-        out = ahead[element](out, so)
-
+# Four complex numbers do not fit into the registers of the x87.
 
 cdef inline element sum_strided(element *a, Py_ssize_t sa, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t _
+    cdef Py_ssize_t _, fours = 0 if element is c256 else n // 4
     cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
-    for _ in range(n // 4):
+    for _ in range(fours):
         t0 = plus[element](t0, a[0])
         t1 = plus[element](t1, at[element](a, sa))
         t2 = plus[element](t2, at[element](a, 2 * sa))
         t3 = plus[element](t3, at[element](a, 3 * sa))
         a = ahead[element](a, 4 * sa)
-    for _ in range(n % 4):
+    for _ in range(n - 4 * fours):
         t0 = plus[element](t0, a[0])
         a = ahead[element](a, sa)
     return plus[element](plus[element](t0, t1), plus[element](t2, t3))
@@ -262,20 +129,45 @@ cdef inline element sum_strided(element *a, Py_ssize_t sa, Py_ssize_t n) noexcep
 
 cdef inline element dot_strided(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb,
                                 Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t _
+    cdef Py_ssize_t _, fours = 0 if element is c256 else n // 4
     cdef element t0 = 0, t1 = 0, t2 = 0, t3 = 0
-    for _ in range(n // 4):
+    for _ in range(fours):
         t0 = plus[element](t0, times[element](a[0], b[0]))
         t1 = plus[element](t1, times[element](at[element](a, sa), at[element](b, sb)))
         t2 = plus[element](t2, times[element](at[element](a, 2 * sa), at[element](b, 2 * sb)))
         t3 = plus[element](t3, times[element](at[element](a, 3 * sa), at[element](b, 3 * sb)))
         a = ahead[element](a, 4 * sa)
         b = ahead[element](b, 4 * sb)
-    for _ in range(n % 4):
+    for _ in range(n - 4 * fours):
         t0 = plus[element](t0, times[element](a[0], b[0]))
         a = ahead[element](a, sa)
         b = ahead[element](b, sb)
     return plus[element](plus[element](t0, t1), plus[element](t2, t3))
+
+
+cdef inline element dot_strided_3(element **p, Py_ssize_t *s, Py_ssize_t n) noexcept nogil:
+    """Three inputs whose products are the same in any grouping: no block, one pass."""
+    cdef Py_ssize_t _, sa = s[0], sb = s[1], sc = s[2]
+    cdef element *a = p[0]
+    cdef element *b = p[1]
+    cdef element *c = p[2]
+    cdef element t0 = 0, t1 = 0
+    for _ in range(n // 2):
+        t0 = plus[element](t0, times[element](times[element](a[0], b[0]), c[0]))
+        t1 = plus[element](t1, times[element](
+            times[element](at[element](a, sa), at[element](b, sb)), at[element](c, sc)))
+        a = ahead[element](a, 2 * sa)
+        b = ahead[element](b, 2 * sb)
+        c = ahead[element](c, 2 * sc)
+    if n % 2:
+        t0 = plus[element](t0, times[element](times[element](a[0], b[0]), c[0]))
+    return plus[element](t0, t1)
+
+
+cdef inline bint wraps(element *kind) noexcept nogil:
+    """Whether products are exact, or wrap: the same in any grouping."""
+    return not (element is float or element is double or element is g80
+                or element is c64 or element is c128 or element is c256)
 
 
 cdef element dot_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin) noexcept nogil:
@@ -310,7 +202,9 @@ cdef void dot(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
             sum_unit[element](p[0], n, &total)
         else:
             total = sum_strided[element](p[0], s[0], n)
-    elif n < FEW:
+    elif nin == 3 and wraps[element](NULL) and not (s[0] == unit and s[1] == unit):
+        total = dot_strided_3[element](p, s, n)
+    elif n < FEW or is_extended[element](NULL):
         for i in range(n):
             total = plus[element](total, product[element](p, s, i, nin))
     else:
@@ -330,27 +224,6 @@ cdef hot scaled(element *out, element a, element *x, Py_ssize_t n, bint first) n
     else:
         for i in range(n):
             out[i] = plus[element](out[i], stored[element](times[element](a, x[i])))
-
-
-cdef hot scaled_rows(element *out, element *a, Py_ssize_t sa, element *x, Py_ssize_t sx,
-                     Py_ssize_t n, bint first) noexcept nogil:
-    """``out (+)= a @ x`` for four rows of x: the output is read and written once for all four."""
-    cdef Py_ssize_t i
-    cdef element a0 = a[0], a1 = at[element](a, sa)
-    cdef element a2 = at[element](a, 2 * sa), a3 = at[element](a, 3 * sa)
-    cdef element *x1 = ahead[element](x, sx)
-    cdef element *x2 = ahead[element](x, 2 * sx)
-    cdef element *x3 = ahead[element](x, 3 * sx)
-    if first:
-        for i in range(n):
-            out[i] = stored[element](plus[element](
-                plus[element](times[element](a0, x[i]), times[element](a1, x1[i])),
-                plus[element](times[element](a2, x2[i]), times[element](a3, x3[i]))))
-    else:
-        for i in range(n):
-            out[i] = plus[element](out[i], stored[element](plus[element](
-                plus[element](times[element](a0, x[i]), times[element](a1, x1[i])),
-                plus[element](times[element](a2, x2[i]), times[element](a3, x3[i])))))
 
 
 cdef hot hadamard(element *out, element *a, element *b, Py_ssize_t n, bint first) noexcept nogil:
@@ -446,7 +319,7 @@ cdef void map(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
                 added[element](out, p[0], n)
         else:
             map_strided_1[element](p[0], s[0], out, so, n, first)
-    elif n < FEW:
+    elif n < FEW or is_extended[element](NULL):
         for i in range(n):
             term = stored[element](product[element](p, s, i, nin))
             out[0] = term if first else plus[element](out[0], term)
@@ -488,36 +361,19 @@ cdef void map_half(char **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
 # --- by dtype -------------------------------------------------------------------------------
 
 cdef inline Loops loops_of(element *kind) noexcept nogil:
-    return Loops(<inner_t>dot[element], <inner_t>map[element], <rows_t>scaled_rows[element],
-                 <dots_t>dots[element])
+    return Loops(<inner_t>dot[element], <inner_t>map[element])
+
+
+cdef Loops[KINDS] _loops = [
+    loops_of[bool_t](NULL), loops_of[u8](NULL), loops_of[u16](NULL), loops_of[u32](NULL),
+    loops_of[u64](NULL), loops_of[float](NULL), loops_of[double](NULL), loops_of[c64](NULL),
+    loops_of[c128](NULL), loops_of[g80](NULL), loops_of[c256](NULL),
+]
 
 
 cdef Loops loops_for(int type_num) noexcept nogil:
-    """The loops of a NumPy type number; all NULL if C has no such type."""
-    if type_num == NPY_BOOL:
-        return loops_of[bool_t](NULL)
-    if type_num == NPY_BYTE or type_num == NPY_UBYTE:
-        return loops_of[u8](NULL)
-    if type_num == NPY_SHORT or type_num == NPY_USHORT:
-        return loops_of[u16](NULL)
-    if type_num == NPY_INT or type_num == NPY_UINT:
-        return loops_of[u32](NULL)
-    if type_num == NPY_LONG or type_num == NPY_ULONG:
-        return loops_of[u64](NULL) if sizeof(long) == 8 else loops_of[u32](NULL)
-    if type_num == NPY_LONGLONG or type_num == NPY_ULONGLONG:
-        return loops_of[u64](NULL)
+    """The loops of a NumPy type number; both NULL if C has no such type."""
+    cdef int k = position(type_num)
     if type_num == NPY_HALF:
-        return Loops(<inner_t>dot_half, <inner_t>map_half, NULL, NULL)
-    if type_num == NPY_FLOAT:
-        return loops_of[float](NULL)
-    if type_num == NPY_DOUBLE:
-        return loops_of[double](NULL)
-    if type_num == NPY_LONGDOUBLE:
-        return loops_of[g80](NULL)
-    if type_num == NPY_CFLOAT:
-        return loops_of[c64](NULL)
-    if type_num == NPY_CDOUBLE:
-        return loops_of[c128](NULL)
-    if type_num == NPY_CLONGDOUBLE:
-        return loops_of[c256](NULL)
-    return Loops(NULL, NULL, NULL, NULL)
+        return Loops(<inner_t>dot_half, <inner_t>map_half)
+    return _loops[k] if k >= 0 else Loops(NULL, NULL)

@@ -4,8 +4,6 @@ from typing import Any, Literal
 from .._nest import LoopNest
 from ..plan import Layout, Plan
 from .compiler import Kernel
-from .engine import Engine
-from .schedule import Schedule
 from .tiers import Tier
 
 PROMOTE_ITERATIONS: int
@@ -28,11 +26,6 @@ class MatmulStep(Step):
         c: Placed,
         multiply: Callable[[Any, Any, Any], bool],
         nest: NestStep,
-    ) -> None: ...
-
-class ContractionStep(Step):
-    def __init__(
-        self, slots: tuple[int, ...], schedule: Schedule, engine: Engine, substitute: Step
     ) -> None: ...
 
 class NestStep(Step):

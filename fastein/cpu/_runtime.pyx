@@ -21,11 +21,12 @@ from ..config import settings
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
-from ._contraction cimport Runner
 from ._inner_loops cimport Loops, loops_for
+from ._map_pairs cimport map_pair
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
+from ._sum_pairs cimport sum_pair
 from ._threads cimport share
 
 cnp.import_array()
@@ -154,56 +155,6 @@ cdef class MatmulStep(Step):
         return 0
 
 
-cdef class ContractionStep(Step):
-    """A contraction by packed panels, once its kernels are there; another step until then."""
-
-    cdef int first
-    cdef int second
-    cdef int target
-    cdef object schedule
-    cdef object engine
-    cdef Step substitute
-    cdef Runner runner
-
-    def __init__(self, slots, schedule, engine, Step substitute):
-        self.first, self.second, self.target = slots
-        self.schedule = schedule
-        self.engine = engine
-        self.substitute = substitute
-        if engine.ready:
-            self.runner = engine.runner(schedule)
-
-    cdef int perform(self, char **slots) except -1:
-        if self.runner is None:
-            if not self.engine.ready:
-                start = perf_counter()
-                self.substitute.perform(slots)
-                self.engine.spend(perf_counter() - start)
-                return 0
-            self.runner = self.engine.runner(self.schedule)
-        return self.runner.run(slots[self.first], slots[self.second], slots[self.target])
-
-
-cdef bint scales_rows(LoopNest nest, int scalar) noexcept:
-    """Whether the two innermost loops add up scaled rows: ``out[k] += a[j] * x[j, k]``."""
-    cdef int rank = nest.rank, last = nest.rank - 1
-    return (nest.nin == 2 and rank >= 2 and nest.is_summed[rank - 2] and not nest.is_summed[last]
-            and nest.stride[scalar * rank + last] == 0
-            and nest.stride[(1 - scalar) * rank + last] == nest.itemsize
-            and nest.stride[2 * rank + last] == nest.itemsize)
-
-
-cdef bint sums_short_rows(LoopNest nest) noexcept:
-    """Whether the two innermost loops sum rows that are contiguous and not worth four sums."""
-    cdef int rank = nest.rank, last = nest.rank - 1, p
-    if rank < 2 or nest.nin > 2 or nest.is_summed[rank - 2] or not nest.is_summed[last]:
-        return False
-    for p in range(nest.nin):
-        if nest.stride[p * rank + last] != nest.itemsize:
-            return False
-    return nest.size[last] < (64 if nest.dtype.kind in "fc" else 256)
-
-
 cdef class NestStep(Step):
     """A loop nest, run by the baseline nest or by a generated kernel.
 
@@ -234,9 +185,7 @@ cdef class NestStep(Step):
         cdef Loops loops = loops_for(nest.dtype.num)
         cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
         self.header.inner = loops.dot if summed else loops.map
-        self.header.scalar = 0 if nest.rank and nest.stride[nest.rank - 1] == 0 else 1
-        self.header.dots = loops.dots if sums_short_rows(nest) else NULL
-        self.header.rows = loops.rows if scales_rows(nest, self.header.scalar) else NULL
+        self.header.pair = sum_pair(nest) if summed else map_pair(nest)
         self.function = baseline
         if self.header.inner == NULL:
             raise TypeError(f"no loop nest for {nest.dtype}")

@@ -6,7 +6,6 @@ from .._nest import LoopNest
 from ..config import settings
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _runtime
-from .engine import engine_of
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .schedule import Schedule, schedule
@@ -55,10 +54,13 @@ def _contraction(step: Contract) -> _runtime.Step:
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
     if chosen.contraction is not None:
+        from ._contraction import ContractionStep
+        from .engine import engine_of
+
         engine = engine_of(chosen.nest.dtype.name)
         if settings.jit == "always":
             engine.build()
-        return _runtime.ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
+        return ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
     return _substitute(chosen, slots)
 
 
