@@ -6,11 +6,10 @@ cdef enum:
     ROWS = 0        # the side whose axes are the tile's vectors
     COLUMNS = 1
     FIXED_ENTRIES = 8192    # of a table that is kept
-    STEPS = 16      # of the sum that are packed at a time where rows lie in runs
+    STEPS = 256      # of the sum that are packed at a time where rows lie in runs
     RING = 4        # stages whose progress is told apart; two are under way at most
     LINE = 64
     SLACK = 256     # bytes that packing may overrun its block by
-    SPINS = 2000    # looks at a counter before the time slice is given away
 
 cdef enum PackKind:
     IN_RUNS         # elements of a panel's rows lie in runs

@@ -25,6 +25,7 @@ from libc.string cimport memset
 from numpy cimport PyArray_BYTES, import_array, ndarray
 
 from .._nest cimport LoopNest
+from ._atomics cimport add, wait_for
 from ._baseline cimport kernel_t
 from ._runtime cimport Step
 from ._threads cimport share
@@ -37,25 +38,6 @@ import_array()
 
 cdef extern from *:
     """
-    #if defined(_MSC_VER)
-    #include <intrin.h>
-    #include <windows.h>
-    #define fastein_add(p, n) _InterlockedExchangeAdd64((volatile long long *)(p), n)
-    #define fastein_get(p) _InterlockedOr64((volatile long long *)(p), 0)
-    #define fastein_yield() SwitchToThread()
-    #else
-    #include <sched.h>
-    #define fastein_add(p, n) __atomic_fetch_add(p, n, __ATOMIC_ACQ_REL)
-    #define fastein_get(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
-    #define fastein_yield() sched_yield()
-    #endif
-    #if defined(__x86_64__) || defined(__i386__)
-    #define fastein_pause() __builtin_ia32_pause()
-    #elif defined(__aarch64__)
-    #define fastein_pause() __asm__ volatile("yield")
-    #else
-    #define fastein_pause() ((void)0)
-    #endif
     #if defined(__SSE2__)
     #include <emmintrin.h>
     #define fastein_fence() _mm_sfence()
@@ -63,10 +45,6 @@ cdef extern from *:
     #define fastein_fence() ((void)0)
     #endif
     """
-    long long fastein_add(long long *counter, long long n) noexcept nogil
-    long long fastein_get(long long *counter) noexcept nogil
-    void fastein_yield() noexcept nogil
-    void fastein_pause() noexcept nogil
     void fastein_fence() noexcept nogil
 
 PACK_KINDS = {
@@ -92,6 +70,7 @@ cdef struct Call:
     long long ticket
     long long packed[RING]
     long long done[RING]
+    long long *progress     # stages that each block of the side that is not shared has behind it
 
 
 # Offsets
@@ -168,6 +147,17 @@ cdef inline Py_ssize_t panel_bytes(Problem *p, Py_ssize_t pitch, Py_ssize_t dept
     return pitch * depth * p.packed + LINE
 
 
+cdef inline Py_ssize_t next_width(Problem *p, Side *s, Py_ssize_t left) noexcept nogil:
+    """Elements of the next panel of a block in which so many are left.
+
+    Two panels of two vectors are faster than one of three and one of one. (A shared block is
+    packed in parts, which do not know what is left.)
+    """
+    if s == &p.side[ROWS] and p.shared != ROWS and s.width < left <= s.width + s.grain:
+        return (left // 2 + s.grain - 1) // s.grain * s.grain
+    return min(s.width, left)
+
+
 cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
                Py_ssize_t k, Py_ssize_t depth, Py_ssize_t pitch, char *target,
                Py_ssize_t *table) noexcept nogil:
@@ -188,14 +178,16 @@ cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t 
     if s.kind == IN_RUNS:
         pack_runs(p, s, source, steps, depth, places, count, pitch, target, rest)
         return
-    for first from 0 <= first < count by s.width:
-        width = min(s.width, count - first)
+    first = 0
+    while first < count:
+        width = next_width(p, s, count - first)
         if s.kind == TRANSPOSED:
             pack_transposed(p, s, source, steps, k, depth, places + first, width, pitch, target,
                             panel)
         else:
             pack_gathered(s, source, steps, depth, places + first, width, pitch, target, panel)
         target += panel_bytes(p, pitch, depth)
+        first += width
 
 
 cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
@@ -207,12 +199,11 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
     """
     cdef char *data[2]
     cdef Py_ssize_t[3] shape
-    cdef Py_ssize_t *segments
-    cdef Py_ssize_t stretch = 2 * s.width + STEPS + 1, first, end, r, start, n, at, k
-    for first from 0 <= first < count by s.width:  # of each panel: its number of runs, and runs
-        segments = table + first // s.width * stretch
-        end = min(first + s.width, count)
-        r, n = first, 0
+    cdef Py_ssize_t *segments = table
+    cdef Py_ssize_t stretch = 2 * s.width + STEPS + 1, r = 0, start, end, n, at = 0, k, panels = 0
+    while r < count:  # of each panel: its number of runs, room for offsets, the runs
+        end = r + next_width(p, s, count - r)
+        n = 0
         while r < end:
             start = r
             r += 1
@@ -222,19 +213,19 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
             segments[1 + STEPS + 2 * n + 1] = r - start
             n += 1
         segments[0] = n
-    at = 0
+        segments += stretch
+        panels += 1
     shape[1] = pitch
     while at < depth:
         shape[0] = min(<Py_ssize_t>STEPS, depth - at)
-        for first from 0 <= first < count by s.width:
-            segments = table + first // s.width * stretch
+        for n in range(panels):
+            segments = table + n * stretch
             shape[2] = segments[0]
             segments += 1 + STEPS - shape[0]  # the offsets of the steps stand before the runs
             for k in range(shape[0]):
                 segments[k] = steps[at + k]
             data[0] = source
-            data[1] = (target + first // s.width * panel_bytes(p, pitch, depth)
-                       + at * pitch * p.packed)
+            data[1] = target + n * panel_bytes(p, pitch, depth) + at * pitch * p.packed
             s.pack(data, shape, segments, NULL, 0, 1)
         at += STEPS
 
@@ -321,13 +312,18 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
             n = 1
             while n < rows.width and r + n < height and places[r + n] - places[r] == n * p.itemsize:
                 n += 1
+            if n == rows.width and r + n < height:
+                n = next_width(p, rows, height - r)
             vectors[r] = n // rows.grain
             r += vectors[r] * rows.grain
     else:
         pitch = pitch_of(rows, height)
-        for r from 0 <= r < height by rows.width:
-            places[r] = r // rows.width * panel_bytes(p, pitch, depth)
-            vectors[r] = (min(rows.width, height - r) + rows.grain - 1) // rows.grain
+        r = n = 0
+        while r < height:
+            places[r] = n * panel_bytes(p, pitch, depth)
+            vectors[r] = (next_width(p, rows, height - r) + rows.grain - 1) // rows.grain
+            r += vectors[r] * rows.grain
+            n += 1
         for r in range(depth):
             vectors[height + r] = r * pitch * p.packed
     places = vectors + height + depth
@@ -428,7 +424,7 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     """Multiply some matrices of the batch; in the kernels' signature, for `share`."""
     cdef Call *call = <Call *>scratch
     cdef Problem *p = call.problem
-    cdef long long slot = fastein_add(&call.ticket, 1)
+    cdef long long slot = add(&call.ticket, 1)
     cdef Room room = room_at(p, call.rooms + slot * call.room_bytes, True)
     cdef char *operand[2]
     cdef Py_ssize_t b
@@ -443,14 +439,10 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
 # Threads together
 
 
-cdef inline void wait_for(long long *counter, long long value) noexcept nogil:
-    cdef int spins = 0
-    while fastein_get(counter) < value:
-        spins += 1
-        if spins > SPINS:
-            fastein_yield()
-        else:
-            fastein_pause()
+cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil:
+    """Number of blocks of the side that is not shared."""
+    cdef Side *o = &p.side[1 - p.shared]
+    return (o.free.total + o.block - 1) // o.block
 
 
 cdef Py_ssize_t group_of(Problem *p) noexcept nogil:
@@ -472,14 +464,14 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
     cdef Py_ssize_t outers = (s.free.total + s.block - 1) // s.block
     cdef Py_ssize_t group = group_of(p)
     cdef Py_ssize_t packs = (min(s.block, s.free.total) + group - 1) // group
-    cdef Py_ssize_t blocks = (o.free.total + o.block - 1) // o.block
+    cdef Py_ssize_t blocks = blocks_of(p)
     cdef Py_ssize_t each = packs + blocks, stages = p.batch.total * outers * parts
     cdef long long ticket, stage
     cdef Py_ssize_t task, b, k, depth, outer, count, pitch
     cdef int ring, side
     cdef char *operand[2]
     while True:
-        ticket = fastein_add(&call.ticket, 1)
+        ticket = add(&call.ticket, 1)
         stage, task = ticket // each, ticket % each
         if stage >= stages:
             break
@@ -501,18 +493,18 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
                      min(group, count - task * group), k, depth, pitch,
                      room.block[p.shared] + task * group // s.width * panel_bytes(p, pitch, depth),
                      room.table)
-            fastein_add(&call.packed[ring], 1)
+            add(&call.packed[ring], 1)
             continue
         task -= packs
         count = min(o.block, o.free.total - task * o.block)
         pack(p, own, operand[own], task * o.block, count, k, depth, pitch_of(o, count),
              room.block[own], room.table)
         wait_for(&call.packed[ring], packs * (stage // RING + 1))
-        if k > 0:  # the same block of the result, one part of the sum before
-            wait_for(&call.done[(stage - 1) % RING], blocks * ((stage - 1) // RING + 1))
+        wait_for(&call.progress[task], stage)  # the parts of the sum are added in order
         multiply_blocks(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room,
                         outer, task * o.block, k, depth)
-        fastein_add(&call.done[ring], 1)
+        add(&call.progress[task], 1)
+        add(&call.done[ring], 1)
     if call.streams:
         fastein_fence()
 
@@ -638,7 +630,7 @@ cdef class Runner:
     cdef int run(self, char *first, char *second, char *result) except -1:
         cdef Problem *p = self.problem
         cdef Call call
-        cdef Py_ssize_t threads = 1, nbytes, shared_bytes = 0, k
+        cdef Py_ssize_t threads = 1, nbytes, shared_bytes = 0, progress_bytes = 0, k
         cdef char *memory
         cdef kernel_t function
         if self.work >= THREAD_WORK:
@@ -655,13 +647,16 @@ cdef class Runner:
         else:
             function = tickets
             shared_bytes = block_bytes(p, p.shared)
+            progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
         call.room_bytes = room_bytes(p, function == matrices)
-        nbytes = threads * call.room_bytes + 2 * shared_bytes + LINE
+        nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + LINE
         memory = take_scratch(&nbytes)
         try:
             call.rooms = memory + (LINE - <uintptr_t>memory % LINE) % LINE
             for k in range(2):
                 call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
+            call.progress = <long long *>(call.shared[1] + shared_bytes)
+            memset(call.progress, 0, progress_bytes)
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call,
                       p.batch.total if function == matrices else threads, threads)

@@ -2,117 +2,177 @@
 # cython: initializedcheck=False, cdivision=True
 """Sharing a kernel's outermost loop among threads.
 
-The threads are fastein's own daemon threads, started when first needed and fed by one queue.
-Nothing about them survives a fork; where no thread can be started the caller does the work.
+The threads are fastein's own daemon threads, started when first needed. A thread has a mailbox: a
+call puts its job into the mailboxes of threads that are idle, works itself, takes the job back
+from those that have not begun, and waits for the others. A thread that was just at work looks
+into its mailbox for some microseconds before it sleeps, so that waking it in a row of calls costs
+nothing. Where all threads are busy, or none can be started, the caller does the work: a job never
+waits for a thread that works for someone else, and nothing can deadlock.
+
+No thread survives a fork; a child starts its own.
 """
+import os
+from _thread import allocate_lock
+
 from .._nest cimport LoopNest
+from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
 from ._baseline cimport kernel_t
 
-from sys import is_finalizing
+cdef extern from "pythread.h":
+    ctypedef void *PyThread_type_lock
+    PyThread_type_lock PyThread_allocate_lock()
+    int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
+    void PyThread_release_lock(PyThread_type_lock lock) nogil
 
+cdef enum:
+    MOST_THREADS = 1024
+    IDLE = 0        # what a mailbox holds if it holds no job
+    AT_WORK = 1
 
-cdef class Share:
-    """One thread's share of the outermost loop."""
+cdef struct Job:
+    kernel_t function
+    char **data
+    Py_ssize_t *size
+    Py_ssize_t *stride
+    char *scratch
+    Py_ssize_t n
+    Py_ssize_t shares
+    long long drawn     # shares that somebody does or has done
+    long long pending   # threads that have the job in their mailbox or are at work on it
 
-    cdef kernel_t function
-    cdef char **data
-    cdef LoopNest nest
-    cdef char *scratch
-    cdef Py_ssize_t begin
-    cdef Py_ssize_t end
-    cdef object done      # a queue on which the end of the work is announced
+cdef struct Mailbox:
+    long long job
+    long long asleep
+    PyThread_type_lock wake     # held by a thread that sleeps
+    char[104] apart             # two mailboxes share no line
 
-    cdef void work(self) noexcept:
-        with nogil:
-            self.function(self.data, self.nest.size, self.nest.stride, self.scratch,
-                          self.begin, self.end)
-
-
-def _serve(queue):
-    """A pool thread: shares of work, for ever."""
-    cdef Share part
-    while True:
-        part = queue.get()
-        part.work()
-        part.done.put(None)
-        part = None  # keep nothing alive while waiting
-
-
-cdef object SimpleQueue = None  # imported with the first thread
-cdef object _queue = None
+cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
+cdef object _starting = allocate_lock()
+
+
+cdef void work_off(Job *job) noexcept nogil:
+    """Do shares until there are none left."""
+    cdef Py_ssize_t share
+    while True:
+        share = add(&job.drawn, 1)
+        if share >= job.shares:
+            return
+        job.function(job.data, job.size, job.stride, job.scratch, job.n * share // job.shares,
+                     job.n * (share + 1) // job.shares)
+
+
+cdef void serve(Mailbox *box) noexcept nogil:
+    """A thread's life: jobs, for ever."""
+    cdef int spins = 0
+    cdef long long found
+    cdef Job *job
+    while True:
+        found = get(&box.job)
+        if found > AT_WORK and swap(&box.job, found, AT_WORK):
+            job = <Job *>found
+            work_off(job)
+            # The mailbox first: the caller, and with it the job, may be gone once it is told.
+            exchange(&box.job, IDLE)
+            add(&job.pending, -1)
+            spins = 0
+        elif spins < SPINS:
+            spins += 1
+            pause()
+        else:
+            sleep(box)
+            spins = 0
+
+
+cdef void sleep(Mailbox *box) noexcept nogil:
+    """Sleep until a job is put into the mailbox."""
+    exchange(&box.asleep, 1)
+    # A job that came before that would wake nobody. Whoever takes `asleep` back owes, or is
+    # spared, one release of the lock.
+    if get(&box.job) > AT_WORK and exchange(&box.asleep, 0) == 1:
+        return
+    PyThread_acquire_lock(box.wake, 1)
+
+
+def _serve(Py_ssize_t number):
+    with nogil:
+        serve(&_mailboxes[number])
 
 
 def _forget_threads():
-    """A forked child has the queue but not the threads that serve it."""
-    global _queue, _threads
-    _queue = None
+    """A forked child has the mailboxes, but not the threads that look into them."""
+    global _threads, _starting
     _threads = 0
+    _starting = allocate_lock()
 
 
-cdef Py_ssize_t _start_threads(Py_ssize_t wanted) except -1:
-    """Have `wanted` pool threads if possible; how many there are."""
-    global SimpleQueue, _queue, _threads
-    if _threads >= wanted:
-        return _threads
-    import os
-    import threading
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
-    if SimpleQueue is None:
-        from queue import SimpleQueue
 
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_forget_threads)
-    if _queue is None:
-        _queue = SimpleQueue()
-    try:
-        while _threads < wanted:
-            threading.Thread(target=_serve, args=(_queue,), name="fastein", daemon=True).start()
+cdef int start_threads(Py_ssize_t wanted) except -1:
+    """Have `wanted` threads, or as many as the system gives."""
+    global _threads
+    cdef Mailbox *box
+    from threading import Thread
+
+    with _starting:
+        while _threads < min(wanted, <Py_ssize_t>MOST_THREADS):
+            box = &_mailboxes[_threads]
+            box.job, box.asleep, box.wake = AT_WORK, 0, PyThread_allocate_lock()
+            if box.wake == NULL:
+                break
+            PyThread_acquire_lock(box.wake, 1)
+            try:
+                Thread(target=_serve, args=(_threads,), name="fastein", daemon=True).start()
+            except RuntimeError:  # no more threads, or the interpreter is ending
+                break
+            exchange(&box.job, IDLE)
             _threads += 1
-    except RuntimeError:
-        pass  # the system gives no more threads, or the interpreter is ending
-    return _threads
+    return 0
+
+
+cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
+    """Put a job into a mailbox if its thread is idle; whether it was."""
+    add(&job.pending, 1)
+    if not swap(&box.job, IDLE, <long long>job):
+        add(&job.pending, -1)
+        return False
+    if exchange(&box.asleep, 0) == 1:
+        PyThread_release_lock(box.wake)
+    return True
+
+
+cdef void run_shared(Job *job) noexcept nogil:
+    """Do a job together with idle threads, the caller doing its part."""
+    cdef Py_ssize_t handed = 0, k
+    cdef int spins = 0
+    for k in range(_threads):
+        if handed == job.shares - 1:
+            break
+        handed += hand_over(&_mailboxes[k], job)
+    work_off(job)
+    for k in range(_threads):  # whoever has not begun is not needed any more
+        if swap(&_mailboxes[k].job, <long long>job, IDLE):
+            add(&job.pending, -1)
+    while get(&job.pending) > 0:
+        spins += 1
+        if spins > SPINS:
+            yield_slice()
+        else:
+            pause()
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
                Py_ssize_t threads) except -1:
-    """Run a kernel's outermost loop of `n` in equal shares; the caller takes the first one."""
-    cdef Share part
-    cdef list parts = []
-    cdef Py_ssize_t k, handed = 0
-    cdef object failure = None
-    if is_finalizing():
-        threads = 1  # daemon threads no longer run
-    elif _threads < threads - 1:
-        threads = min(threads, 1 + _start_threads(threads - 1))
-    done = SimpleQueue() if threads > 1 else None
-    for k in range(threads):
-        part = Share()
-        part.function = function
-        part.data = data
-        part.nest = nest
-        part.scratch = scratch
-        part.begin = n * k // threads
-        part.end = n * (k + 1) // threads
-        part.done = done
-        parts.append(part)
-    # `data` and the result belong to this call: whatever is raised (a signal handler may raise
-    # anything), nothing may leave before the last share that was handed out is done.
-    try:
-        while handed < threads - 1:
-            _queue.put(parts[handed + 1])
-            handed += 1
-    except BaseException as error:
-        failure = error
-    (<Share>parts[0]).work()
-    for part in parts[handed + 1:]:
-        part.work()
-    while handed > 0:
-        try:
-            done.get()
-            handed -= 1
-        except BaseException as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
+    """Run a kernel's outermost loop of `n` in equal shares on at most so many threads."""
+    cdef Job job
+    if _threads < threads - 1:
+        start_threads(threads - 1)
+    job.function, job.data, job.scratch = function, data, scratch
+    job.size, job.stride = nest.size, nest.stride
+    job.n, job.shares = n, threads
+    job.drawn = job.pending = 0
+    with nogil:
+        run_shared(&job)
     return 0

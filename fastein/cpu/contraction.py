@@ -26,12 +26,13 @@ from .isa import host
 from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
 
-DEPTH = 256
+DEPTH = 384
 HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
 STREAM_BYTES = 16e6
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
 DIRECT = 128
+TASKS = 4  # blocks for a thread in each stage, if they are not too small
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 
 
@@ -287,15 +288,17 @@ def _blocks(
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
     own = 1 - shared
     units = (tile.vector_rows, tile.columns)
+    panel = (tile.rows, tile.columns)
     block = [0, 0]
+    # blocks of one size, some for each thread: one that is held up leaves them to the others
     count = -(-extent[own] // max(half, units[own]))
     if threads > 1 and extent[own] >= threads * units[own]:
+        count = max(count, min(extent[own] // (2 * panel[own]), TASKS * threads))
         count = _up(count, threads)
     block[own] = _up(-(-extent[own] // count), units[own])
     most_shared = max(cache.third // 8 // (depth * itemsize), 4 * units[shared])
     parts = -(-extent[shared] // most_shared)
-    width = (tile.rows, tile.columns)[shared]
-    block[shared] = _up(-(-extent[shared] // parts), width)
+    block[shared] = _up(-(-extent[shared] // parts), panel[shared])
     return shared, Blocks(depth, (block[0], block[1]))
 
 

@@ -20,6 +20,7 @@ _LANES = {
     **{f"i{bits}": ir.IntType(bits) for bits in (8, 16, 32, 64)},
 }
 ASSIGN, ADD, STREAM = range(3)
+LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
 
 
 def tile(shape: Tile, vectors: int) -> Any:
@@ -189,10 +190,12 @@ class _Emitter:
         first: Any,
         way: Any,
     ) -> None:
+        builder = self.builder
         steps = [self._cell(offsets, table) for table in (a_steps, b_steps)]
+        targets = [self._target(out, offsets, first, c) for c in range(self.shape.columns)]
+        self._prefetch_tile(targets, depth, way)
         totals = self._columns(self._sums((a, b), (a_ahead, b_ahead), depth, steps, stride, turn))
         targets = [self._target(out, offsets, first, c) for c in range(self.shape.columns)]
-        builder = self.builder
         blocks = [
             builder.append_basic_block(f"tile.{name}") for name in ("assign", "add", "stream")
         ]
@@ -302,12 +305,27 @@ class _Emitter:
 
     # Memory
 
-    def _prefetch(self, address: Any) -> None:
-        """Ask for a line in the second cache: into the first it would push out what is in use."""
+    def _prefetch_tile(self, targets: list[Any], depth: Any, way: Any) -> None:
+        """Ask for the tile of the result, to be written when the sum is done."""
+        builder = self.builder
+        long = builder.icmp_signed(">=", depth, depth.type(LONG_SUM))
+        cached = builder.icmp_signed("!=", way, way.type(STREAM))
+        with builder.if_then(builder.and_(long, cached)):
+            for target in targets:
+                for v in range(self.vectors):
+                    last = (v + 1) * self.shape.vector_rows * self.shape.result_bytes - 1
+                    self._prefetch(self._at(target, last), write=True)
+
+    def _prefetch(self, address: Any, write: bool = False) -> None:
+        """Ask for a line: to write in the first cache, to read in the second.
+
+        Into the first, what is read later would push out what is in use.
+        """
         module, name = self.builder.module, "llvm.prefetch.p0"
         kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
         function = module.globals.get(name) or ir.Function(module, kind, name)
-        self.builder.call(function, [address, _I32(0), _I32(2), _I32(1)])
+        hints = (1, 3) if write else (0, 2)
+        self.builder.call(function, [address, *map(_I32, hints), _I32(1)])
 
     def _at(self, address: Any, offset: Any) -> Any:
         if isinstance(offset, int):
