@@ -6,6 +6,7 @@ cdef enum:
     ROWS = 0        # the side whose axes are the tile's vectors
     COLUMNS = 1
     FIXED_ENTRIES = 8192    # of a table that is kept
+    NARROW = 4      # see fastein.cpu.tile
     STEPS = 256      # of the sum that are packed at a time where rows lie in runs
     RING = 4        # stages whose progress is told apart; two are under way at most
     LINE = 64
@@ -35,6 +36,7 @@ cdef struct Side:
     Py_ssize_t grain        # what the width of the last panel is a multiple of
     Py_ssize_t pitch        # elements between steps of the sum in a full panel
     Py_ssize_t block        # elements of a block
+    bint has_narrow         # whether there are tiles of three half vectors
 
 
 cdef struct Problem:

@@ -137,9 +137,16 @@ cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
     return up((s.block // s.width + 1) * panel_bytes(p, s.pitch, p.depth) + SLACK, LINE)
 
 
+cdef inline bint is_narrow(Side *s, Py_ssize_t count) noexcept nogil:
+    """Whether so many rows make a tile of three half vectors."""
+    return s.has_narrow and s.grain < count and 2 * count <= 3 * s.grain
+
+
 cdef inline Py_ssize_t pitch_of(Side *s, Py_ssize_t count) noexcept nogil:
     """Elements between steps of the sum in the panels of a block: fewer if it has one panel."""
-    return s.pitch if count > s.width else up(count, s.grain)
+    if count > s.width:
+        return s.pitch
+    return s.grain // 2 * 3 if is_narrow(s, count) else up(count, s.grain)
 
 
 cdef inline Py_ssize_t panel_bytes(Problem *p, Py_ssize_t pitch, Py_ssize_t depth) noexcept nogil:
@@ -293,7 +300,7 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     cdef Py_ssize_t *runs = table + height
     cdef Py_ssize_t *places = runs + height
     cdef Py_ssize_t *vectors
-    cdef Py_ssize_t r, pitch, n
+    cdef Py_ssize_t r, pitch, n, panel
     offsets(&rows.free, 1, i, height, table)
     runs[height - 1] = 1
     for r in range(height - 2, -1, -1):
@@ -315,14 +322,16 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
             if n == rows.width and r + n < height:
                 n = next_width(p, rows, height - r)
             vectors[r] = n // rows.grain
-            r += vectors[r] * rows.grain
+            r += n // rows.grain * rows.grain
     else:
         pitch = pitch_of(rows, height)
         r = n = 0
         while r < height:
             places[r] = n * panel_bytes(p, pitch, depth)
-            vectors[r] = (next_width(p, rows, height - r) + rows.grain - 1) // rows.grain
-            r += vectors[r] * rows.grain
+            panel = next_width(p, rows, height - r)
+            vectors[r] = NARROW if is_narrow(rows, panel) else (
+                (panel + rows.grain - 1) // rows.grain)
+            r += panel
             n += 1
         for r in range(depth):
             vectors[height + r] = r * pitch * p.packed
@@ -593,6 +602,7 @@ cdef class Runner:
             side.block = blocks.free[s]
         p.side[ROWS].width = p.side[ROWS].pitch = tile.rows
         p.side[ROWS].grain = tile.vector_rows
+        p.side[ROWS].has_narrow = tile.has_narrow
         p.side[COLUMNS].width = tile.columns
         p.side[COLUMNS].pitch = p.side[COLUMNS].grain = tile.column_pitch
         p.shared = schedule.shared
@@ -672,6 +682,7 @@ cdef class Runner:
 
 cdef double THREAD_WORK = 2e5
 cdef double GIL_WORK = 2e4
+cdef double WORTH_COMPILING = 0.5  # seconds of one call
 
 
 cdef class ContractionStep(Step):
@@ -695,6 +706,8 @@ cdef class ContractionStep(Step):
 
     cdef int perform(self, char **slots) except -1:
         if self.runner is None:
+            if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
+                self.engine.spend(self.schedule.gain)
             if not self.engine.ready:
                 start = perf_counter()
                 self.substitute.perform(slots)

@@ -25,6 +25,7 @@ cdef bint _has_rates = False
 
 cdef enum:
     SIMPLE_WORK = 20000  # iterations of the one nest that a plan could only be
+    MATRIX_WORK = 3000   # of a product of matrices, from where on packing pays
 
 
 cdef class Recipe:
@@ -57,6 +58,8 @@ cdef class Recipe:
         number = {label: k for k, label in enumerate(order)}
         self.is_view = self.nin == 1 and not equation.summed
         self.most_work = SIMPLE_WORK if _has_one_plan(equation) else SMALL_WORK
+        if self.nin == 2 and self.most_work == SMALL_WORK:
+            self.most_work = MATRIX_WORK
         for p in range(self.nin):
             term = equation.terms[p]
             self.rank[p] = len(term)

@@ -148,7 +148,7 @@ def roles(nest: LoopNest) -> Roles | None:
 
 def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
     """Return the schedule of a nest whose axes have these roles."""
-    itemsize, dtype = nest.itemsize, nest.dtype.name
+    itemsize = nest.itemsize
     out = nest.strides[2]
     holds_unit = [any(out[a] == itemsize for a in group) for group in roles.free]
     inputs = (1, 0) if holds_unit[1] and not holds_unit[0] else (0, 1)
@@ -161,7 +161,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
     columns = _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize))
     free = (rows, columns)
     extent = [_total(group) for group in free]
-    tile = _tile(dtype, extent[0])
+    tile = tile_for(nest.dtype.name, host())
     sums = _sums(axes(roles.sums), free, extent, itemsize)
     packing, along = zip(
         *[_packing(tile, side, free, extent, sums, itemsize) for side in range(2)], strict=True
@@ -267,15 +267,6 @@ def _packing(
     return ("transposed", along) if along >= 0 else ("gathered", -1)
 
 
-def _tile(dtype: str, rows: int) -> Tile:
-    """Return the tile, of narrower vectors where few rows would leave lanes empty."""
-    tile = tile_for(dtype, host())
-    half = Tile(dtype, tile.vector_bytes // 2, tile.vectors, tile.columns)
-    if tile.vector_bytes == 64 and rows <= half.rows and rows % tile.vector_rows:
-        return half if -rows % tile.vector_rows >= half.vector_rows else tile
-    return tile
-
-
 def _blocks(
     tile: Tile, extent: list[int], total: int, grain: int, threads: int
 ) -> tuple[int, Blocks]:
@@ -332,7 +323,9 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
     tile = plan.tile
     rows, columns, total, matrices = map(_total, (*plan.free, plan.sums, plan.batch))
     lanes = tile.arithmetic.lanes
-    vectors = -(-rows // tile.vector_rows)
+    vectors: float = -(-rows // tile.vector_rows)
+    if tile.has_narrow and tile.vector_rows < rows <= tile.vector_rows * 3 // 2:
+        vectors = 1.5  # three half vectors
     cycles = vectors * _up(columns, tile.columns) * total * lanes * tile.vector_bytes / 64
     for extent, how in zip((rows, columns), plan.packing, strict=True):
         cycles += extent * total * PACK_CYCLES[how] * lanes

@@ -12,8 +12,10 @@ from typing import Any
 from ._contraction import Runner
 from .isa import host
 from .schedule import Schedule
-from .tiers import COMPILE_SECONDS
 from .tile import ARITHMETIC, kernel, tile_for
+
+# Less than compiling takes (0.4 s): the kernels serve all contractions of a dtype.
+COMPILE_SECONDS = 0.25
 
 _engines: dict[str, Engine] = {}
 
@@ -42,7 +44,10 @@ class Engine:
         self.ready = True
 
     def spend(self, seconds: float) -> None:
-        """Book time spent without the kernels; they are compiled when it has been enough."""
+        """Book time spent, or about to be spent, without the kernels.
+
+        They are compiled when it has been enough.
+        """
         self.seconds += seconds
         if self.ready or self.failed or self.seconds < COMPILE_SECONDS:
             return

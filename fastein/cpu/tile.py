@@ -102,6 +102,16 @@ class Tile:
         return self.vectors * self.vector_rows
 
     @property
+    def has_narrow(self) -> bool:
+        """Whether there is a tile of three half vectors: where half vectors are twice as fast."""
+        return self.vector_bytes == 64
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """The tiles of a kernel, by their number of vectors."""
+        return (*range(self.vectors, 0, -1), *((NARROW,) if self.has_narrow else ()))
+
+    @property
     def column_pitch(self) -> int:
         """Elements between steps of the sum in a panel of columns: what packing can transpose."""
         return max(1 << (self.columns - 1).bit_length(), 32 // self.arithmetic.itemsize)
@@ -111,6 +121,10 @@ class Tile:
         """Bytes of one element of the result."""
         return {"float16": 2, "int8": 1, "uint8": 1}.get(self.dtype, self.arithmetic.itemsize)
 
+
+# What a tile's number of vectors is in the kernel's tables if it is three half vectors: for rows
+# that would leave half of a second vector empty.
+NARROW = 4
 
 # Vectors by broadcast scalars (a complex column takes two). The accumulators, one column of
 # vectors and a scalar must fit the registers, or they spill: 3 x 10 of AVX-512 falls to a fifth.
@@ -141,7 +155,8 @@ def source(tile: Tile) -> str:
     * for each row how many, itself included, lie one after the other there;
     * for each column its offset in the result;
     * for each column of a tile its offset in the spare room;
-    * for each row that a tile begins with: its offset in the rows, and the tile's vectors;
+    * for each row that a tile begins with: its offset in the rows, and the tile's vectors (or
+      `NARROW`);
     * for each step of the sum its offset in the rows and in the columns;
     * for each column that a tile begins with its offset in the columns.
 
@@ -152,11 +167,12 @@ def source(tile: Tile) -> str:
     """
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     calls = "\n".join(
-        f"                {'el' * (v < t.vectors)}if vectors == {v}:\n"
+        f"                {'el' * (v != t.vectors)}if vectors == {v}:\n"
         f"                    tile_{v}(a_i, b_j, K, a_steps, b_steps, stride, turn, "
         "a_ahead + ahead, b_ahead, target, strides, first, adds)"
-        for v in range(t.vectors, 0, -1)
+        for v in t.kinds
     )
+    narrow = t.vector_rows * 3 // 2
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
 #     ({t.dtype}; tiles of {t.vectors} x {t.vector_rows} rows and {t.columns} columns)
@@ -187,9 +203,9 @@ def tiles(data, shape, strides, scratch, begin, end):
             while i < ROWS and i < i0 + band:
                 a_i = a + strides[a_places + i]
                 vectors = strides[a_vectors + i]
-                height = vectors * {t.vector_rows}
-                height = height if height < ROWS - i else ROWS - i
-                whole = width == {t.columns} and height == vectors * {t.vector_rows}
+                full = {narrow} if vectors == {NARROW} else vectors * {t.vector_rows}
+                height = full if full < ROWS - i else ROWS - i
+                whole = width == {t.columns} and height == full
                 inside = whole and strides[runs + i] >= height
                 if inside:
                     target, first, adds = out + strides[i], columns + j, adding + streaming
@@ -228,6 +244,6 @@ def _names(tile: Tile) -> dict[str, Any]:
         tile.dtype: getattr(types, "boolean" if tile.dtype == "bool" else tile.dtype),
         **{
             f"tile_{vectors}": tile_intrinsics.tile(tile, vectors)
-            for vectors in range(1, tile.vectors + 1)
+            for vectors in tile.kinds
         },
     }

@@ -5,13 +5,14 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .tile import LANE_BYTES, Tile
+from .tile import LANE_BYTES, NARROW, Tile
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _LANES = {
@@ -56,7 +57,11 @@ def tile(shape: Tile, vectors: int) -> Any:
         way: Any,
     ) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Emitter(builder, shape, vectors).emit(*args)
+            if vectors == NARROW:
+                half = replace(shape, vector_bytes=shape.vector_bytes // 2)
+                _Emitter(builder, half, 3, shape).emit(*args)
+            else:
+                _Emitter(builder, shape, vectors, shape).emit(*args)
             return context.get_dummy_value()
 
         index = types.intp
@@ -162,11 +167,12 @@ def _add(builder: Any, shape: Tile, x: Any, y: Any) -> Any:
 class _Emitter:
     """Emits one tile at the builder's place."""
 
-    def __init__(self, builder: Any, shape: Tile, vectors: int) -> None:
+    def __init__(self, builder: Any, shape: Tile, vectors: int, whole: Tile) -> None:
         arithmetic = shape.arithmetic
         self.builder = builder
         self.shape = shape
         self.vectors = vectors
+        self.pitch = whole.column_pitch
         self.lane = _LANES[arithmetic.lane]
         self.lane_bytes = LANE_BYTES[arithmetic.lane]
         self.width = shape.vector_bytes // self.lane_bytes
@@ -231,7 +237,7 @@ class _Emitter:
         places = [self._at(base, offset) for base, offset in zip(bases, offsets, strict=True)]
         self._prefetch(self._at(ahead[0], offsets[0]))
         # one column in each step: a line of summed elements is met by all columns in turn
-        column = builder.and_(k, k.type(self.shape.column_pitch - 1))
+        column = builder.and_(k, k.type(self.pitch - 1))
         self._prefetch(self._at(self._at(ahead[1], offsets[1]), builder.mul(column, turn)))
         rows = [self._load(places[0], v * self.shape.vector_bytes) for v in range(self.vectors)]
         sums = [
