@@ -26,7 +26,8 @@ from .isa import host
 from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
 
-DEPTH = 384
+DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
+WIDE_DEPTH = 256
 HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
 STREAM_BYTES = 16e6
 
@@ -273,7 +274,7 @@ def _blocks(
     """Return which side is shared, and the blocks; depths are multiples of `grain`."""
     cache = caches()
     itemsize = tile.arithmetic.itemsize
-    most = HALF_DEPTH if tile.dtype == "float16" else DEPTH * 4 // min(itemsize, 8)
+    most = HALF_DEPTH if tile.dtype == "float16" else DEPTH if itemsize <= 4 else WIDE_DEPTH
     depth = total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
     half = cache.second // 2 // (depth * itemsize)  # elements of a block in half the second cache
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
@@ -284,7 +285,7 @@ def _blocks(
     # blocks of one size, some for each thread: one that is held up leaves them to the others
     count = -(-extent[own] // max(half, units[own]))
     if threads > 1 and extent[own] >= threads * units[own]:
-        count = max(count, min(extent[own] // (2 * panel[own]), TASKS * threads))
+        count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
         count = _up(count, threads)
     block[own] = _up(-(-extent[own] // count), units[own])
     most_shared = max(cache.third // 8 // (depth * itemsize), 4 * units[shared])
