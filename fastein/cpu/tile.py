@@ -166,12 +166,6 @@ def source(tile: Tile) -> str:
     It is the last byte of a vector that is asked for, as vectors may straddle two lines.
     """
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
-    calls = "\n".join(
-        f"                {'el' * (v != t.vectors)}if vectors == {v}:\n"
-        f"                    tile_{v}(a_i, b_j, K, a_steps, b_steps, stride, turn, "
-        "a_ahead + ahead, b_ahead, target, strides, first, adds)"
-        for v in t.kinds
-    )
     narrow = t.vector_rows * 3 // 2
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
@@ -211,21 +205,12 @@ def tiles(data, shape, strides, scratch, begin, end):
                     target, first, adds = out + strides[i], columns + j, adding + streaming
                 else:
                     target, first, adds = spare, spare_columns, 0
-{calls}
-                column = width if inside else 0
-                while column < width:
-                    out_j = out + strides[columns + j + column]
-                    spare_j = spare + column * {t.rows * t.result_bytes}
-                    row = 0
-                    while row < height:
-                        run = strides[runs + i + row]
-                        run = run if run < height - row else height - row
-                        if adding:
-                            add(out_j + strides[i + row], spare_j + row * {t.result_bytes}, run)
-                        else:
-                            put(out_j + strides[i + row], spare_j + row * {t.result_bytes}, run)
-                        row += run
-                    column += 1
+                tile(
+                    vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
+                    a_ahead + ahead, b_ahead, target, strides, first, adds,
+                )
+                if not inside:
+                    scatter(out, spare, strides, i, height, columns + j, width, runs + i, adding)
                 i += height
             ahead = ahead + {t.vector_bytes} if ahead < {panel - 1} else {t.vector_bytes - 1}
 """
@@ -239,11 +224,7 @@ def _names(tile: Tile) -> dict[str, Any]:
     return {
         "operand": primitives.operand,
         "output": primitives.output,
-        "put": tile_intrinsics.move(tile, adds=False),
-        "add": tile_intrinsics.move(tile, adds=True),
+        "tile": tile_intrinsics.tile(tile),
+        "scatter": tile_intrinsics.scatter(tile),
         tile.dtype: getattr(types, "boolean" if tile.dtype == "bool" else tile.dtype),
-        **{
-            f"tile_{vectors}": tile_intrinsics.tile(tile, vectors)
-            for vectors in tile.kinds
-        },
     }

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .tile import LANE_BYTES, NARROW, Tile
@@ -24,17 +24,17 @@ ASSIGN, ADD, STREAM = range(3)
 LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
 
 
-def tile(shape: Tile, vectors: int) -> Any:
-    """Return the intrinsic that multiplies one tile of so many vectors.
+def tile(shape: Tile) -> Any:
+    """Return the intrinsic that multiplies one tile.
 
-    ``tile(a, b, depth, a_steps, b_steps, stride, turn, a_ahead, b_ahead, out, offsets, first,
-    way)`` multiplies the rows at `a` and the columns at `b` over `depth` >= 1 steps. Step ``k``
-    of the rows lies ``offsets[a_steps + k]`` bytes further, that of the columns
-    ``offsets[b_steps + k]``, and columns are `stride` bytes apart. The same steps from `a_ahead`
-    and `b_ahead` on are fetched into the second cache; of the columns, `turn` bytes apart, one in
-    each step. The tile is written at `out`, its column ``c`` ``offsets[first + c]`` bytes
-    further; `way` is 0 to assign, 1 to add, 2 to assign past the caches (the tile must then be
-    aligned to whole vectors).
+    ``tile(vectors, a, b, depth, a_steps, b_steps, stride, turn, a_ahead, b_ahead, out, offsets,
+    first, way)`` multiplies the rows at `a`, so many vectors (or `NARROW`), and the columns at
+    `b` over `depth` >= 1 steps. Step ``k`` of the rows lies ``offsets[a_steps + k]`` bytes further,
+    that of the columns ``offsets[b_steps + k]``, and columns are `stride` bytes apart. The same
+    steps from `a_ahead` and `b_ahead` on are fetched into the second cache; of the columns,
+    `turn` bytes apart, one in each step. The tile is written at `out`, its column ``c``
+    ``offsets[first + c]`` bytes further; `way` is 0 to assign, 1 to add, 2 to assign past the
+    caches (the tile must then be aligned to whole vectors).
 
     That steps and columns come from tables costs nothing: their loads hide behind the products.
     """
@@ -42,6 +42,7 @@ def tile(shape: Tile, vectors: int) -> Any:
     @intrinsic  # type: ignore[untyped-decorator]
     def run(
         typingctx: Any,
+        vectors: Any,
         a: Any,
         b: Any,
         depth: Any,
@@ -57,32 +58,109 @@ def tile(shape: Tile, vectors: int) -> Any:
         way: Any,
     ) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            if vectors == NARROW:
-                half = replace(shape, vector_bytes=shape.vector_bytes // 2)
-                _Emitter(builder, half, 3, shape).emit(*args)
-            else:
-                _Emitter(builder, shape, vectors, shape).emit(*args)
+            kind, *rest = args
+            done = builder.append_basic_block("tile.done")
+            blocks = [builder.append_basic_block(f"tile.{vectors}") for vectors in shape.kinds]
+            choice = builder.switch(kind, blocks[0])
+            for vectors, block in zip(shape.kinds[1:], blocks[1:], strict=True):
+                choice.add_case(kind.type(vectors), block)
+            for vectors, block in zip(shape.kinds, blocks, strict=True):
+                builder.position_at_end(block)
+                _emitter(builder, shape, vectors).emit(*rest)
+                builder.branch(done)
+            builder.position_at_end(done)
             return context.get_dummy_value()
 
         index = types.intp
         steps = [index] * 5
-        return types.void(a, b, *steps, a, b, out, offsets, index, index), lower
+        return types.void(index, a, b, *steps, a, b, out, offsets, index, index), lower
 
     return run
 
 
-def move(shape: Tile, adds: bool) -> Any:
-    """Return the intrinsic ``move(out, source, count)``: elements of a result, set or added to."""
+def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
+    if vectors == NARROW:
+        half = replace(shape, vector_bytes=shape.vector_bytes // 2)
+        return _Emitter(builder, half, 3, shape)
+    return _Emitter(builder, shape, vectors, shape)
+
+
+def scatter(shape: Tile) -> Any:
+    """Return the intrinsic that writes a tile which is not all of one piece in the result.
+
+    ``scatter(out, spare, offsets, row, height, column, width, runs, adds)`` takes `width` columns of
+    `height` rows from `spare`. Row ``r`` belongs ``offsets[row + r]`` bytes behind `out` and is the
+    first of ``offsets[runs + r]`` that lie one after the other there; column ``c`` belongs
+    ``offsets[column + c]`` bytes further. What is there is added to if `adds` is not 0.
+    """
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def run(typingctx: Any, out: Any, source: Any, count: Any) -> Any:
+    def run(
+        typingctx: Any,
+        out: Any,
+        spare: Any,
+        offsets: Any,
+        row: Any,
+        height: Any,
+        column: Any,
+        width: Any,
+        runs: Any,
+        adds: Any,
+    ) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Mover(builder, shape, adds).emit(*args)
+            *rest, adds = args
+            with builder.if_else(builder.icmp_signed("!=", adds, adds.type(0))) as (added, put):
+                with added:
+                    _scatter(builder, _Mover(builder, shape, adds=True), *rest)
+                with put:
+                    _scatter(builder, _Mover(builder, shape, adds=False), *rest)
             return context.get_dummy_value()
 
-        return types.void(out, source, types.intp), lower
+        index = types.intp
+        return types.void(out, spare, offsets, index, index, index, index, index, index), lower
 
     return run
+
+
+def _scatter(
+    builder: Any,
+    mover: _Mover,
+    out: Any,
+    spare: Any,
+    offsets: Any,
+    row: Any,
+    height: Any,
+    column: Any,
+    width: Any,
+    runs: Any,
+) -> None:
+    def at(address: Any, offset: Any) -> Any:
+        return builder.gep(address, [offset], inbounds=True, source_etype=_I8)
+
+    def entry(table: Any, index: Any) -> Any:
+        cell = builder.gep(offsets, [builder.add(table, index)], source_etype=_I64)
+        return builder.load(cell, typ=_I64)
+
+    shape, zero = mover.shape, height.type(0)
+    done = cgutils.alloca_once(builder, height.type)
+    with cgutils.for_range(builder, width) as columns:
+        out_j = at(out, entry(column, columns.index))
+        spare_j = at(spare, builder.mul(columns.index, zero.type(shape.rows * shape.result_bytes)))
+        builder.store(zero, done)
+        loop = builder.append_basic_block("scatter.run")
+        after = builder.append_basic_block("scatter.column")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        r = builder.load(done)
+        left = builder.sub(height, r)
+        run = entry(runs, r)
+        run = builder.select(builder.icmp_signed("<", run, left), run, left)
+        source = at(spare_j, builder.mul(r, zero.type(shape.result_bytes)))
+        mover.emit(at(out_j, entry(row, r)), source, run)
+        builder.store(builder.add(r, run), done)
+        more = builder.icmp_signed("<", builder.load(done), height)
+        builder.cbranch(more, loop, after)
+        builder.position_at_end(after)
 
 
 class _Mover:
