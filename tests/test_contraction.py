@@ -126,6 +126,9 @@ EQUATIONS = [
     ("bfae,cedf->dcba", {"a": 11, "b": 9, "c": 7, "d": 5, "e": 16, "f": 24}),
     ("dabe,ec->dcba", {"a": 7, "b": 11, "c": 24, "d": 9, "e": 33}),
     ("abe,ec->cba", {"a": 8, "b": 16, "c": 24, "e": 16}),
+    ("adb,cd->cba", {"a": 5, "b": 53, "c": 7, "d": 13}),  # read where they lie, tiles overlap
+    ("aced,eb->dcba", {"a": 3, "b": 23, "c": 4, "d": 11, "e": 17}),
+    ("abe,ec->cba", {"a": 4, "b": 37, "c": 9, "e": 13}),
     ("aged,cbfg->fedcba", {"a": 5, "b": 4, "c": 3, "d": 16, "e": 3, "f": 5, "g": 7}),
     ("bij,bjk->bik", {"b": 13, "i": 33, "j": 21, "k": 18}),
     ("bij,bjk->ikb", {"b": 5, "i": 33, "j": 21, "k": 18}),
@@ -343,6 +346,17 @@ def test_a_side_that_few_meet_is_not_packed():
     assert plan.packing[0] == "direct"
     plan = plan_of("ij,jk->ik", {"i": 48000, "j": 300, "k": 24})
     assert plan.packing[1] == "direct"
+
+
+@pytest.mark.parametrize("size", [9, 17, 31, 47, 53])
+def test_tiles_overlap_where_an_axis_ends(size):
+    sizes = {"a": 9, "b": size, "c": 7, "d": 13}
+    a = numbers("float32", (9, 13, size))
+    b = numbers("float32", (7, 13), 1)
+    assert plan_of("adb,cd->cab", sizes).packing[0] == ("direct" if size >= 16 else "rows")
+    room = np.full((7, 11, size + 4), np.nan, np.float32)
+    check("adb,cd->cab", a, b, out=room[:, 1:10, 2:-2])
+    assert np.isnan(room).sum() == room.size - 7 * 9 * size
 
 
 def test_sums_along_different_axes_are_blocked_both():

@@ -288,63 +288,125 @@ cdef Py_ssize_t table_entries(Problem *p) noexcept nogil:
         packing = max(packing, p.depth + side.pitch + side.block
                       + (side.block // side.width + 1) * (2 * side.width + STEPS + 1))
     cdef Py_ssize_t multiplying = (
-        4 * p.side[ROWS].block + 2 * p.side[COLUMNS].block + 2 * p.depth + pitch)
+        4 * most_places(p, ROWS) + 2 * most_places(p, COLUMNS) + 2 * p.depth + pitch + 2)
     return max(packing, multiplying) + 8
+
+
+cdef Py_ssize_t most_places(Problem *p, int side) noexcept nogil:
+    """Bound of `places_in`: a piece of the innermost axis costs a tile more than it needs."""
+    cdef Side *s = &p.side[side]
+    cdef Py_ssize_t pieces
+    if s.kind != DIRECT:
+        return s.block
+    pieces = s.block // s.free.size[s.free.rank - 1] + 2
+    return s.block + pieces * s.width
+
+
+cdef Py_ssize_t next_tile(Problem *p, int side, Py_ssize_t begin, Py_ssize_t end,
+                          Py_ssize_t *start, Py_ssize_t *advance) noexcept nogil:
+    """The elements of the tile that takes a side from `begin` on where it lies, up to `end`.
+
+    A tile is whole, and crosses no end of the innermost axis. At such an end it begins earlier
+    than it needs to, at `start`: what it then computes again is what was there. The next tile
+    begins `advance` elements further.
+    """
+    cdef Side *s = &p.side[side]
+    cdef Py_ssize_t size = s.free.size[s.free.rank - 1]
+    cdef Py_ssize_t at = begin % size
+    cdef Py_ssize_t left = min(size - at, end - begin)
+    cdef Py_ssize_t width = s.width
+    if side == ROWS:
+        width = min(up(next_width(p, s, left), s.grain), size // s.grain * s.grain)
+    start[0] = begin
+    if width > left:
+        start[0] = begin - min(width - left, at)
+    advance[0] = min(width, left)
+    return width
+
+
+cdef Py_ssize_t places_in(Problem *p, int side, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+    """Entries of a side's tables: its elements, and those that overlapping tiles take twice."""
+    cdef Py_ssize_t end = begin + count, start, advance, entries = 0
+    if p.side[side].kind != DIRECT:
+        return count
+    while begin < end:
+        entries += next_tile(p, side, begin, end, &start, &advance)
+        begin += advance
+    return entries
 
 
 cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
                    Py_ssize_t k, Py_ssize_t depth, Py_ssize_t *table) noexcept nogil:
-    """Write the tables of a block of rows and one of columns (see `fastein.cpu.tile.source`)."""
-    cdef Side *rows = &p.side[ROWS]
-    cdef Side *columns = &p.side[COLUMNS]
-    cdef Py_ssize_t *runs = table + height
-    cdef Py_ssize_t *places = runs + height
-    cdef Py_ssize_t *vectors
-    cdef Py_ssize_t r, pitch, n, panel
-    offsets(&rows.free, 1, i, height, table)
-    runs[height - 1] = 1
-    for r in range(height - 2, -1, -1):
-        runs[r] = runs[r + 1] + 1 if table[r + 1] - table[r] == p.itemsize else 1
-    offsets(&columns.free, 1, j, width, places)
-    places += width
-    for r in range(columns.width):
-        places[r] = r * rows.width * p.itemsize
-    places += columns.width
-    vectors = places + height
-    if rows.kind == DIRECT:
-        offsets(&rows.free, 0, i, height, places)
-        offsets(&p.sums, ROWS, k, depth, vectors + height)
-        r = 0
-        while r < height:  # whole vectors, in tiles that cross no run's end
-            n = 1
-            while n < rows.width and r + n < height and places[r + n] - places[r] == n * p.itemsize:
-                n += 1
-            if n == rows.width and r + n < height:
-                n = next_width(p, rows, height - r)
-            vectors[r] = n // rows.grain
-            r += n // rows.grain * rows.grain
-    else:
-        pitch = pitch_of(rows, height)
-        r = n = 0
-        while r < height:
-            places[r] = n * panel_bytes(p, pitch, depth)
-            panel = next_width(p, rows, height - r)
-            vectors[r] = NARROW if is_narrow(rows, panel) else (
-                (panel + rows.grain - 1) // rows.grain)
+    """Write the tables of a block of rows and one of columns (see `fastein.cpu.tile.source`).
+
+    Before them stand the numbers of their rows and columns.
+    """
+    cdef Py_ssize_t rows = places_in(p, ROWS, i, height)
+    cdef Py_ssize_t columns = places_in(p, COLUMNS, j, width)
+    cdef Py_ssize_t *out = table + 2
+    cdef Py_ssize_t *runs = out + rows
+    cdef Py_ssize_t *out_columns = runs + rows
+    cdef Py_ssize_t *spare = out_columns + columns
+    cdef Py_ssize_t *places = spare + p.side[COLUMNS].width
+    cdef Py_ssize_t *vectors = places + rows
+    cdef Py_ssize_t *steps = vectors + rows
+    cdef Py_ssize_t r
+    table[0], table[1] = rows, columns
+    tabulate_rows(p, i, height, k, depth, out, places, vectors, steps)
+    runs[rows - 1] = 1
+    for r in range(rows - 2, -1, -1):
+        runs[r] = runs[r + 1] + 1 if out[r + 1] - out[r] == p.itemsize else 1
+    for r in range(p.side[COLUMNS].width):
+        spare[r] = r * p.side[ROWS].width * p.itemsize
+    tabulate_columns(p, j, width, k, depth, out_columns, steps + depth, steps + 2 * depth)
+
+
+cdef void tabulate_rows(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t k,
+                        Py_ssize_t depth, Py_ssize_t *out, Py_ssize_t *places,
+                        Py_ssize_t *vectors, Py_ssize_t *steps) noexcept nogil:
+    cdef Side *s = &p.side[ROWS]
+    cdef Py_ssize_t end = i + height, pitch = pitch_of(s, height)
+    cdef Py_ssize_t r = 0, n = 0, panel, start, advance
+    if s.kind == DIRECT:
+        while i < end:
+            panel = next_tile(p, ROWS, i, end, &start, &advance)
+            offsets(&s.free, 1, start, panel, out + r)
+            places[r] = offset(&s.free, 0, start)
+            vectors[r] = panel // s.grain
+            i += advance
             r += panel
-            n += 1
-        for r in range(depth):
-            vectors[height + r] = r * pitch * p.packed
-    places = vectors + height + depth
-    if columns.kind == DIRECT:
-        offsets(&p.sums, COLUMNS, k, depth, places)
-        offsets(&columns.free, 0, j, width, places + depth)
-    else:
-        pitch = pitch_of(columns, width)
-        for r in range(depth):
-            places[r] = r * pitch * p.packed
-        for r from 0 <= r < width by columns.width:
-            places[depth + r] = r // columns.width * panel_bytes(p, pitch, depth)
+        offsets(&p.sums, ROWS, k, depth, steps)
+        return
+    offsets(&s.free, 1, i, height, out)
+    while r < height:
+        panel = next_width(p, s, height - r)
+        places[r] = n * panel_bytes(p, pitch, depth)
+        vectors[r] = NARROW if is_narrow(s, panel) else (panel + s.grain - 1) // s.grain
+        r += panel
+        n += 1
+    for r in range(depth):
+        steps[r] = r * pitch * p.packed
+
+
+cdef void tabulate_columns(Problem *p, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+                           Py_ssize_t depth, Py_ssize_t *out, Py_ssize_t *steps,
+                           Py_ssize_t *places) noexcept nogil:
+    cdef Side *s = &p.side[COLUMNS]
+    cdef Py_ssize_t end = j + width, pitch = pitch_of(s, width), c = 0, start, advance
+    if s.kind == DIRECT:
+        while j < end:
+            next_tile(p, COLUMNS, j, end, &start, &advance)
+            offsets(&s.free, 1, start, s.width, out + c)
+            places[c] = offset(&s.free, 0, start)
+            j += advance
+            c += s.width
+        offsets(&p.sums, COLUMNS, k, depth, steps)
+        return
+    offsets(&s.free, 1, j, width, out)
+    for c from 0 <= c < width by s.width:
+        places[c] = c // s.width * panel_bytes(p, pitch, depth)
+    for c in range(depth):
+        steps[c] = c * pitch * p.packed
 
 
 cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
@@ -359,13 +421,13 @@ cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *col
     else:
         tabulate(p, i, height, j, width, k, depth, table)
     data[0], data[1], data[2], data[3] = rows, columns, result, spare
-    shape[0], shape[1], shape[2], shape[3] = depth, height, k > 0, 2 * streams
+    shape[0], shape[1], shape[2], shape[3] = depth, table[0], k > 0, 2 * streams
     shape[4] = p.packed
     if p.side[COLUMNS].kind == DIRECT:
         shape[4] = across.stride[0][across.rank - 1]
     # streamed rows are read once: they meet all columns before the next ones
-    shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else height
-    p.tiles(data, shape, table, NULL, 0, width)
+    shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
+    p.tiles(data, shape, table + 2, NULL, 0, table[1])
 
 
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:

@@ -175,6 +175,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         blocks.depth == _total(sums)
         and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
         and _whole_vectors(tile, batch, free, itemsize)
+        and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
     return Contraction(
         tile, inputs, batch, free, sums, packing, along, shared, blocks, by_matrix, streams
@@ -254,18 +255,31 @@ def _packing(
         along = -1  # not a part that was split off for this
     converts = tile.arithmetic.itemsize != itemsize or tile.dtype == "bool"
     few = extent[1 - side] <= DIRECT and not converts
+    unit = (tile.vector_rows, tile.columns)[side]
+    # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
+    once = _total(sums) == _depth(tile, _total(sums), 1)
+    whole = inner.size % unit == 0 or (once and inner.size >= unit)
     if side == 0:
         in_runs = inner.strides[0] == itemsize
-        direct = few and in_runs and inner.size % tile.vector_rows == 0
+        direct = few and in_runs and whole
     else:
         in_runs = inner.strides[1] == itemsize
         near = in_runs or along == len(sums) - 1 or extent[1] * _total(sums) * itemsize <= NEAR
-        direct = few and near and inner.size % tile.columns == 0
+        direct = few and near and whole
     if direct:
         return "direct", -1
     if in_runs:
         return "rows", -1
     return ("transposed", along) if along >= 0 else ("gathered", -1)
+
+
+def _depth(tile: Tile, total: int, grain: int) -> int:
+    """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
+    if tile.dtype == "float16":
+        most = HALF_DEPTH
+    else:
+        most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
+    return total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
 
 
 def _blocks(
@@ -274,8 +288,7 @@ def _blocks(
     """Return which side is shared, and the blocks; depths are multiples of `grain`."""
     cache = caches()
     itemsize = tile.arithmetic.itemsize
-    most = HALF_DEPTH if tile.dtype == "float16" else DEPTH if itemsize <= 4 else WIDE_DEPTH
-    depth = total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
+    depth = _depth(tile, total, grain)
     half = cache.second // 2 // (depth * itemsize)  # elements of a block in half the second cache
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
     own = 1 - shared
