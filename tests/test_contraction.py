@@ -1,6 +1,7 @@
 """The contraction engine: packed panels and register tiles, against NumPy in higher precision."""
 
 import itertools
+import pathlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastein.cpu import contraction as model
 from fastein.cpu import engine
 from fastein.cpu.contraction import Blocks, contraction, roles
 from fastein.cpu.engine import engine_of
+from fastein.cpu.isa import AVX2, AVX512, NEON, PLAIN
 from fastein.cpu.schedule import Schedule
 from fastein.cpu.tile import ARITHMETIC, Tile, kernel, source, tile_for
 
@@ -384,6 +386,29 @@ def test_what_is_no_contraction():
     sizes = {"i": 50, "j": 60, "k": 70, "b": 5}
     for equation in ("ij,ij->ij", "ij,j->i", "i,k->ik", "ijb,jk->ik"):
         assert roles(nest_of(equation, sizes)) is None
+
+
+GOLDEN = pathlib.Path(__file__).parent / "golden" / "tile"
+ISAS = {isa.name: isa for isa in (AVX512, AVX2, NEON, PLAIN)}
+SOURCES = [
+    ("float32", "avx512"),
+    ("complex128", "avx2"),
+    ("float16", "neon"),
+    ("int8", "plain"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "isa"), SOURCES, ids="-".join)
+def test_golden(dtype, isa, request):
+    text = source(tile_for(dtype, ISAS[isa]))
+    path = GOLDEN / f"{dtype}_{isa}.txt"
+    if request.config.getoption("--update-golden"):
+        path.write_text(text)
+    assert text == path.read_text(), "see the docstring of test_codegen"
+
+
+def test_no_golden_file_is_left_over():
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {"_".join(names) for names in SOURCES}
 
 
 def test_sources_differ_with_the_tile():

@@ -18,6 +18,27 @@ TABLE = {
         {},
         ["3,024,000 flops", "contraction: float64 tiles of "],
     ),
+    "contraction": (
+        ("bfae,cedf->dcba", (40, 44, 44, 44), (36, 44, 36, 44)),
+        {"dtype": "f4"},
+        [
+            "8,831,877,120 flops, 32.8 MB",
+            "contraction: float32 tiles of ",
+            "rows from operand 1 packed by transposition",
+            "columns from operand 0 packed by transposition",
+            " steps of the sum; ",
+        ],
+    ),
+    "one matrix a thread": (
+        ("bij,bjk->bik", (9999, 30, 20), (9999, 20, 40)),
+        {},
+        ["rows from operand 1", "columns from operand 0", "one matrix a thread"],
+    ),
+    "streaming": (
+        ("ij,jk->ik", (4000, 200), (200, 4096)),
+        {},
+        ["rows from operand 1 packed in runs", " shared, streaming stores"],
+    ),
     "path": (
         ("ij,jk,kl->il", (20, 30), (30, 40), (40, 5)),
         {},
