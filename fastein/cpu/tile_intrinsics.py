@@ -89,8 +89,8 @@ def scatter(shape: Tile) -> Any:
     """Return the intrinsic that writes a tile which is not all of one piece in the result.
 
     ``scatter(out, spare, offsets, row, height, column, width, runs, adds)`` takes `width` columns
-    of `height` rows from `spare`. Row ``r`` belongs ``offsets[row + r]`` bytes behind `out` and is the
-    first of ``offsets[runs + r]`` that lie one after the other there; column ``c`` belongs
+    of `height` rows from `spare`. Row ``r`` belongs ``offsets[row + r]`` bytes behind `out` and
+    is the first of ``offsets[runs + r]`` that lie one after the other there; column ``c`` belongs
     ``offsets[column + c]`` bytes further. What is there is added to if `adds` is not 0.
     """
 
