@@ -197,6 +197,11 @@ cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t 
         first += width
 
 
+cdef inline Py_ssize_t stretch_of(Problem *p, Side *s) noexcept nogil:
+    """Entries of a panel's table in `pack_runs`: a count, offsets of steps, runs."""
+    return 1 + min(<Py_ssize_t>STEPS, p.depth) + 2 * s.width
+
+
 cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
                     Py_ssize_t *places, Py_ssize_t count, Py_ssize_t pitch, char *target,
                     Py_ssize_t *table) noexcept nogil:
@@ -207,7 +212,8 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
     cdef char *data[2]
     cdef Py_ssize_t[3] shape
     cdef Py_ssize_t *segments = table
-    cdef Py_ssize_t stretch = 2 * s.width + STEPS + 1, r = 0, start, end, n, at = 0, k, panels = 0
+    cdef Py_ssize_t most = min(<Py_ssize_t>STEPS, p.depth), stretch = stretch_of(p, s)
+    cdef Py_ssize_t r = 0, start, end, n, at = 0, k, panels = 0
     while r < count:  # of each panel: its number of runs, room for offsets, the runs
         end = r + next_width(p, s, count - r)
         n = 0
@@ -216,25 +222,25 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
             r += 1
             while r < end and places[r] - places[r - 1] == p.itemsize:
                 r += 1
-            segments[1 + STEPS + 2 * n] = places[start]
-            segments[1 + STEPS + 2 * n + 1] = r - start
+            segments[1 + most + 2 * n] = places[start]
+            segments[1 + most + 2 * n + 1] = r - start
             n += 1
         segments[0] = n
         segments += stretch
         panels += 1
     shape[1] = pitch
     while at < depth:
-        shape[0] = min(<Py_ssize_t>STEPS, depth - at)
+        shape[0] = min(most, depth - at)
         for n in range(panels):
             segments = table + n * stretch
             shape[2] = segments[0]
-            segments += 1 + STEPS - shape[0]  # the offsets of the steps stand before the runs
+            segments += 1 + most - shape[0]  # the offsets of the steps stand before the runs
             for k in range(shape[0]):
                 segments[k] = steps[at + k]
             data[0] = source
             data[1] = target + n * panel_bytes(p, pitch, depth) + at * pitch * p.packed
             s.pack(data, shape, segments, NULL, 0, 1)
-        at += STEPS
+        at += most
 
 
 cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
@@ -286,7 +292,7 @@ cdef Py_ssize_t table_entries(Problem *p) noexcept nogil:
     for s in range(2):
         side = &p.side[s]
         packing = max(packing, p.depth + side.pitch + side.block
-                      + (side.block // side.width + 1) * (2 * side.width + STEPS + 1))
+                      + (side.block // side.width + 1) * stretch_of(p, side))
     cdef Py_ssize_t multiplying = (
         4 * most_places(p, ROWS) + 2 * most_places(p, COLUMNS) + 2 * p.depth + pitch + 2)
     return max(packing, multiplying) + 8

@@ -28,12 +28,14 @@ from .tile import ARITHMETIC, Tile, tile_for
 
 DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
 WIDE_DEPTH = 256
+COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
 HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
 STREAM_BYTES = 16e6
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
 DIRECT = 128
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
+TABLES = 64  # bytes of offsets that come with each element of a block
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 
 
@@ -277,6 +279,8 @@ def _depth(tile: Tile, total: int, grain: int) -> int:
     """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
     if tile.dtype == "float16":
         most = HALF_DEPTH
+    elif tile.arithmetic.lanes == 2:
+        most = COMPLEX_DEPTH
     else:
         most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
     return total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
@@ -289,7 +293,8 @@ def _blocks(
     cache = caches()
     itemsize = tile.arithmetic.itemsize
     depth = _depth(tile, total, grain)
-    half = cache.second // 2 // (depth * itemsize)  # elements of a block in half the second cache
+    each = depth * itemsize + TABLES  # bytes of an element of a block
+    half = cache.second // 2 // each
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
     own = 1 - shared
     units = (tile.vector_rows, tile.columns)
@@ -301,7 +306,7 @@ def _blocks(
         count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
         count = _up(count, threads)
     block[own] = _up(-(-extent[own] // count), units[own])
-    most_shared = max(cache.third // 8 // (depth * itemsize), 4 * units[shared])
+    most_shared = max(cache.third // 8 // each, 4 * units[shared])
     parts = -(-extent[shared] // most_shared)
     block[shared] = _up(-(-extent[shared] // parts), panel[shared])
     return shared, Blocks(depth, (block[0], block[1]))
