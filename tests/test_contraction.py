@@ -293,6 +293,26 @@ def test_float16_is_rounded_once():
     assert abs(float(einsum("ij,jk->ik", a, b)[0, 0]) - exact) <= 0.016  # half a unit
 
 
+def test_a_long_sum_of_float16_is_not_split():
+    a, b = np.full((45, 9000), 4, "f2"), np.full((9000, 37), 8, "f2")
+    a[:, 4500:] = -4  # one half of the sum is beyond float16
+    assert uses_engine("ij,jk->ik", a, b)
+    np.testing.assert_array_equal(einsum("ij,jk->ik", a, b), 0)
+    check("ij,jk->ik", numbers("float16", a.shape), numbers("float16", b.shape, 1))
+
+
+def test_a_sum_of_float16_that_is_too_long_is_left_to_others():
+    for dtype in ("float16", "float32"):
+        nest = nest_of("ij,jk->ik", {"i": 9, "j": model.HALF_DEPTH + 1, "k": 9}, dtype)
+        assert model.computes(nest, roles(nest)) == (dtype == "float32")
+
+
+def test_parts_of_a_sum_of_float16_would_be_added_as_numbers():
+    a, b = numbers("float16", (45, 90)), numbers("float16", (90, 53), 1)
+    got = run("ij,jk->ik", a, b, blocks=Blocks(30, (48, 8)))
+    np.testing.assert_allclose(got, reference("ij,jk->ik", a, b), rtol=0, atol=0.01)
+
+
 # The model and the sources
 
 

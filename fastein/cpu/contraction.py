@@ -27,7 +27,7 @@ from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
 
 DEPTH = 384
-HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
+HALF_DEPTH = 1 << 18  # most steps of a sum of float16: it is rounded once, so it is not split
 STREAM_BYTES = 16e6
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
@@ -282,8 +282,9 @@ def _blocks(
     """Return which side is shared, and the blocks; depths are multiples of `grain`."""
     cache = caches()
     itemsize = tile.arithmetic.itemsize
-    most = HALF_DEPTH if tile.dtype == "float16" else DEPTH * 4 // min(itemsize, 8)
-    depth = total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
+    most = DEPTH * 4 // min(itemsize, 8)
+    whole = total <= most * 3 // 2 or tile.dtype == "float16"
+    depth = total if whole else _up(-(-total // -(-total // most)), grain)
     half = cache.second // 2 // (depth * itemsize)  # elements of a block in half the second cache
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
     own = 1 - shared
@@ -291,7 +292,7 @@ def _blocks(
     panel = (tile.rows, tile.columns)
     block = [0, 0]
     # blocks of one size, some for each thread: one that is held up leaves them to the others
-    count = -(-extent[own] // max(half, units[own]))
+    count = -(-extent[own] // max(half, panel[own]))
     if threads > 1 and extent[own] >= threads * units[own]:
         count = max(count, min(extent[own] // (2 * panel[own]), TASKS * threads))
         count = _up(count, threads)
@@ -322,9 +323,11 @@ def _whole_vectors(
     )
 
 
-def computes(dtype: str) -> bool:
-    """Whether there are tiles for a dtype on this processor."""
-    return dtype in ARITHMETIC and (dtype != "float16" or host().half_conversion)
+def computes(nest: LoopNest, roles: Roles) -> bool:
+    """Whether there are tiles for a nest's dtype on this processor, and for so long a sum."""
+    if nest.dtype.name != "float16":
+        return nest.dtype.name in ARITHMETIC
+    return host().half_conversion and prod([nest.sizes[a] for a in roles.sums]) <= HALF_DEPTH
 
 
 def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> float:
