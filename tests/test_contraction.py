@@ -1,6 +1,8 @@
 """The contraction engine: packed panels and register tiles, against NumPy in higher precision."""
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -432,6 +434,68 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch):
         with pytest.warns(RuntimeWarning, match="no compiler today"):
             check("ij,jk->ik", a, a)
         check("ij,jk->ik", a, a)
+
+
+def test_a_narrower_tile_that_fails_costs_a_warning(monkeypatch):
+    compiled = engine.kernel
+
+    def fail(tile):
+        if tile == tile_for("float32", model.host()):
+            return compiled(tile)
+        raise RuntimeError("no narrow tiles today")
+
+    monkeypatch.setattr(engine, "_engines", {})
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", 1e-9)
+    monkeypatch.setattr(engine, "kernel", fail)
+    wide = tile_for("float32", model.host())
+    narrow = Tile("float32", wide.vector_bytes // 2, wide.vectors, wide.columns)
+    monkeypatch.setattr(model, "_tile", lambda dtype, rows: narrow)
+    a = numbers("float32", (60, 60))
+    with config(jit="tiered"):
+        check("ij,jk->ik", a, a)
+        with pytest.warns(RuntimeWarning, match="no narrow tiles today"):
+            check("ij,jk->ik", a, a)
+        check("ij,jk->ik", a, a)
+
+
+def test_an_interrupted_compilation_is_tried_again(monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_engines", {})
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", 1e-9)
+    a = numbers("float32", (60, 60))
+    with config(jit="tiered"):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.Engine, "build", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                einsum("ij,jk->ik", a, a)
+        einsum("ij,jk->ik", a, a)
+        assert engine_of("float32").ready
+
+
+def test_threads_that_make_a_runner_at_once(monkeypatch):
+    """The runner that one thread uses outlives another one's coming in its place."""
+    monkeypatch.setattr(engine, "_engines", {})
+    make, late = engine.Engine.runner, threading.Event()
+    meeting = threading.Barrier(2, timeout=60)
+
+    def runner(self, schedule):
+        made = make(self, schedule)
+        if meeting.wait() == 0:  # one thread goes ahead, the other is ready while it computes
+            late.wait(0.01)
+        return made
+
+    a = numbers("float64", (1200, 1200))
+    with config(jit="tiered", num_threads=1):
+        einsum("ij,jk->ki", a, a)  # not compiled yet: the plan has no runner
+        engine_of("float64").build()
+        monkeypatch.setattr(engine.Engine, "runner", runner)
+        with ThreadPoolExecutor(2) as pool:
+            got = [pool.submit(einsum, "ij,jk->ki", a, a) for _ in range(2)]
+            first, second = [x.result() for x in got]
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, (a @ a).T, rtol=0, atol=1e-11)
 
 
 def test_never_uses_no_engine():

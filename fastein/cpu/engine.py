@@ -13,7 +13,7 @@ from ._contraction import Runner
 from .isa import host
 from .schedule import Schedule
 from .tiers import COMPILE_SECONDS
-from .tile import ARITHMETIC, kernel, tile_for
+from .tile import ARITHMETIC, Tile, kernel, tile_for
 
 _engines: dict[str, Engine] = {}
 
@@ -21,7 +21,7 @@ _engines: dict[str, Engine] = {}
 class Engine:
     """The kernels of one dtype, and the time that was spent without them."""
 
-    __slots__ = ("dtype", "failed", "packs", "ready", "seconds")
+    __slots__ = ("dtype", "failed", "packs", "ready", "seconds", "unavailable")
 
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
@@ -29,6 +29,7 @@ class Engine:
         self.ready = False
         self.failed = False
         self.packs: dict[str, Any] = {}
+        self.unavailable: set[Tile] = set()  # those that could not be compiled
 
     def build(self) -> None:
         """Compile the kernels if that has not been done."""
@@ -49,21 +50,40 @@ class Engine:
         self.failed = True  # until it has succeeded; other threads go on without
         try:
             self.build()
-            self.failed = False
         except Exception as reason:
             # the answer is there already: no failure of the compiler may cost it
-            warnings.warn(
-                f"fastein could not compile contraction kernels and goes on without: {reason!r}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            _warn(reason)
+            return
+        except BaseException:  # the user's impatience says nothing about the compiler
+            self.failed = False
+            raise
+        self.failed = False
 
-    def runner(self, schedule: Schedule) -> Runner:
-        """Return what runs a schedule; the kernels must be ready."""
+    def runner(self, schedule: Schedule) -> Runner | None:
+        """Return what runs a schedule, None if its tile cannot be compiled.
+
+        The kernels must be ready; a narrower tile than theirs is compiled here.
+        """
         plan = schedule.contraction
         assert plan is not None
+        if plan.tile in self.unavailable:
+            return None
+        try:
+            tiles = kernel(plan.tile)
+        except Exception as reason:
+            self.unavailable.add(plan.tile)
+            _warn(reason)
+            return None
         packs = tuple(self.packs.get(how) for how in plan.packing)
-        return Runner(schedule.nest, plan, kernel(plan.tile), packs)
+        return Runner(schedule.nest, plan, tiles, packs)
+
+
+def _warn(reason: Exception) -> None:
+    warnings.warn(
+        f"fastein could not compile contraction kernels and goes on without: {reason!r}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def engine_of(dtype: str) -> Engine:
