@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -49,15 +49,16 @@ class KernelStore(Generic[T]):
 
     def __init__(self) -> None:
         self._entries: dict[str, T] = {}
-        self._building: dict[str, threading.Lock] = {}
+        self._building: dict[str, Any] = {}
 
     def get(self, key: str, build: Callable[[], T]) -> T:
         """Return the entry of `key`, made by `build` if there is none."""
         # An entry, once there, never changes: finding it needs no lock.
         if key not in self._entries:
-            with self._building.setdefault(key, threading.Lock()):
+            # a signal handler or a finaliser may ask for what this very thread is building
+            with self._building.setdefault(key, threading.RLock()):
                 if key not in self._entries:
-                    self._entries[key] = build()
+                    self._entries.setdefault(key, build())
         return self._entries[key]
 
     def __contains__(self, key: object) -> bool:

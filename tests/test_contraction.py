@@ -2,6 +2,8 @@
 
 import itertools
 import pathlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -298,6 +300,26 @@ def test_float16_is_rounded_once():
     assert abs(float(einsum("ij,jk->ik", a, b)[0, 0]) - exact) <= 0.016  # half a unit
 
 
+def test_a_long_sum_of_float16_is_not_split():
+    a, b = np.full((45, 9000), 4, "f2"), np.full((9000, 37), 8, "f2")
+    a[:, 4500:] = -4  # one half of the sum is beyond float16
+    assert uses_engine("ij,jk->ik", a, b)
+    np.testing.assert_array_equal(einsum("ij,jk->ik", a, b), 0)
+    check("ij,jk->ik", numbers("float16", a.shape), numbers("float16", b.shape, 1))
+
+
+def test_a_sum_of_float16_that_is_too_long_is_left_to_others():
+    for dtype in ("float16", "float32"):
+        nest = nest_of("ij,jk->ik", {"i": 9, "j": model.HALF_DEPTH + 1, "k": 9}, dtype)
+        assert model.computes(nest, roles(nest)) == (dtype == "float32")
+
+
+def test_parts_of_a_sum_of_float16_would_be_added_as_numbers():
+    a, b = numbers("float16", (45, 90)), numbers("float16", (90, 53), 1)
+    got = run("ij,jk->ik", a, b, blocks=Blocks(30, (48, 8)))
+    np.testing.assert_allclose(got, reference("ij,jk->ik", a, b), rtol=0, atol=0.01)
+
+
 # The model and the sources
 
 
@@ -451,6 +473,46 @@ def test_a_compiler_that_fails_costs_a_warning(monkeypatch):
         with pytest.warns(RuntimeWarning, match="no compiler today"):
             check("ij,jk->ik", a, a)
         check("ij,jk->ik", a, a)
+
+
+def test_an_interrupted_compilation_is_tried_again(monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_engines", {})
+    monkeypatch.setattr(engine, "COMPILE_SECONDS", 1e-9)
+    a = numbers("float32", (60, 60))
+    with config(jit="tiered"):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.Engine, "build", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                einsum("ij,jk->ik", a, a)
+        einsum("ij,jk->ik", a, a)
+        assert engine_of("float32").ready
+
+
+def test_threads_that_make_a_runner_at_once(monkeypatch):
+    """The runner that one thread uses outlives another one's coming in its place."""
+    monkeypatch.setattr(engine, "_engines", {})
+    make, late = engine.Engine.runner, threading.Event()
+    meeting = threading.Barrier(2, timeout=60)
+
+    def runner(self, schedule):
+        made = make(self, schedule)
+        if meeting.wait() == 0:  # one thread goes ahead, the other is ready while it computes
+            late.wait(0.01)
+        return made
+
+    a = numbers("float64", (1200, 1200))
+    with config(jit="tiered", num_threads=1):
+        einsum("ij,jk->ki", a, a)  # not compiled yet: the plan has no runner
+        engine_of("float64").build()
+        monkeypatch.setattr(engine.Engine, "runner", runner)
+        with ThreadPoolExecutor(2) as pool:
+            got = [pool.submit(einsum, "ij,jk->ki", a, a) for _ in range(2)]
+            first, second = [x.result() for x in got]
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, (a @ a).T, rtol=0, atol=1e-11)
 
 
 def test_never_uses_no_engine():

@@ -67,3 +67,15 @@ def test_a_failed_build_leaves_nothing_behind():
         store.get("key", lambda: str(1 / 0))
     assert len(store) == 0
     assert store.get("key", lambda: "second try") == "second try"
+
+
+def test_a_build_may_ask_for_what_it_builds():
+    """As a signal handler or a finaliser would that runs meanwhile."""
+    store: KernelStore[str] = KernelStore()
+
+    def build():
+        assert store.get("key", lambda: "inner") == "inner"
+        return "outer"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(store.get, "key", build).result(10) == "inner"

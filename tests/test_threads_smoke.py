@@ -1,5 +1,7 @@
 """Many Python threads calling at once get the answers that one thread gets."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -119,3 +121,33 @@ def test_random_calls():
             return run(100, seed=9 + number).failures
 
     assert [failure for failures in together(work) for failure in failures] == []
+
+
+REENTRANT = """
+import threading
+import numpy as np
+import fastein
+
+a = np.ones((400, 400))
+calls = []
+
+class Thread(threading.Thread):
+    def start(self):
+        if len(calls) < 3:  # as a signal handler or a finaliser might that runs now
+            calls.append(self)
+            assert (fastein.einsum("ij,jk->ik", a, a) == 400).all()
+        super().start()
+
+threading.Thread = Thread
+with fastein.config(jit="always", num_threads=3):
+    assert (fastein.einsum("ij,jk->ik", a, a) == 400).all()
+    assert (fastein.einsum("ij,jk->ik", a, a) == 400).all()
+print(len(calls))
+"""
+
+
+def test_a_call_while_threads_are_started():
+    command = [sys.executable, "-c", REENTRANT]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 0

@@ -589,6 +589,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
 # Scratch memory, kept between calls. The GIL guards it.
 
 
+cdef Py_ssize_t MOST_KEPT = 64 << 20
 cdef char *_kept = NULL
 cdef Py_ssize_t _kept_bytes = 0
 
@@ -608,9 +609,9 @@ cdef char *take_scratch(Py_ssize_t *nbytes) except NULL:
 
 
 cdef void give_scratch(char *memory, Py_ssize_t nbytes) noexcept:
-    """Keep the larger of this and what is kept."""
+    """Keep the larger of this and what is kept, unless it is too large to lie idle."""
     global _kept, _kept_bytes
-    if _kept == NULL or _kept_bytes < nbytes:
+    if nbytes <= MOST_KEPT and (_kept == NULL or _kept_bytes < nbytes):
         memory, _kept = _kept, memory
         _kept_bytes = nbytes
     free(memory)
@@ -773,13 +774,15 @@ cdef class ContractionStep(Step):
             self.runner = engine.runner(schedule)
 
     cdef int perform(self, char **slots) except -1:
-        if self.runner is None:
-            if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
-                self.engine.spend(self.schedule.gain)
-            if not self.engine.ready:
-                start = perf_counter()
-                self.substitute.perform(slots)
-                self.engine.spend(perf_counter() - start)
-                return 0
-            self.runner = self.engine.runner(self.schedule)
-        return self.runner.run(slots[self.first], slots[self.second], slots[self.target])
+        # a reference of this call's own: another thread may put its runner in the place of this
+        cdef Runner runner = self.runner
+        if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
+            self.engine.spend(self.schedule.gain)
+        if runner is None and self.engine.ready:
+            runner = self.runner = self.engine.runner(self.schedule)
+        if runner is not None:
+            return runner.run(slots[self.first], slots[self.second], slots[self.target])
+        start = perf_counter()
+        self.substitute.perform(slots)
+        self.engine.spend(perf_counter() - start)
+        return 0

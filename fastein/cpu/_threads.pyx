@@ -116,7 +116,12 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
     cdef Mailbox *box
     from threading import Thread
 
-    with _starting:
+    # Somebody may be at it already, even this thread, if a signal handler or a finaliser got in
+    # between: that is no reason to wait, for no job needs other threads.
+    starting = _starting
+    if not starting.acquire(False):
+        return 0
+    try:
         while _threads < min(wanted, <Py_ssize_t>MOST_THREADS):
             box = &_mailboxes[_threads]
             box.job, box.asleep, box.wake = AT_WORK, 0, PyThread_allocate_lock()
@@ -129,6 +134,8 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
                 break
             exchange(&box.job, IDLE)
             _threads += 1
+    finally:
+        starting.release()
     return 0
 
 

@@ -29,7 +29,7 @@ from .tile import ARITHMETIC, Tile, tile_for
 DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
 WIDE_DEPTH = 256
 COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
-HALF_DEPTH = 4096  # float16 is rounded once, so its sum is not split
+HALF_DEPTH = 1 << 18  # most steps of a sum of float16: it is rounded once, so it is not split
 STREAM_BYTES = 16e6
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
@@ -278,8 +278,8 @@ def _packing(
 def _depth(tile: Tile, total: int, grain: int) -> int:
     """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
     if tile.dtype == "float16":
-        most = HALF_DEPTH
-    elif tile.arithmetic.lanes == 2:
+        return total
+    if tile.arithmetic.lanes == 2:
         most = COMPLEX_DEPTH
     else:
         most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
@@ -301,7 +301,7 @@ def _blocks(
     panel = (tile.rows, tile.columns)
     block = [0, 0]
     # blocks of one size, some for each thread: one that is held up leaves them to the others
-    count = -(-extent[own] // max(half, units[own]))
+    count = -(-extent[own] // max(half, panel[own]))
     if threads > 1 and extent[own] >= threads * units[own]:
         count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
         count = _up(count, threads)
@@ -332,9 +332,11 @@ def _whole_vectors(
     )
 
 
-def computes(dtype: str) -> bool:
-    """Whether there are tiles for a dtype on this processor."""
-    return dtype in ARITHMETIC and (dtype != "float16" or host().half_conversion)
+def computes(nest: LoopNest, roles: Roles) -> bool:
+    """Whether there are tiles for a nest's dtype on this processor, and for so long a sum."""
+    if nest.dtype.name != "float16":
+        return nest.dtype.name in ARITHMETIC
+    return host().half_conversion and prod([nest.sizes[a] for a in roles.sums]) <= HALF_DEPTH
 
 
 def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> float:

@@ -54,14 +54,14 @@ class Engine:
         self.failed = True  # until it has succeeded; other threads go on without
         try:
             self.build()
-            self.failed = False
         except Exception as reason:
             # the answer is there already: no failure of the compiler may cost it
-            warnings.warn(
-                f"fastein could not compile contraction kernels and goes on without: {reason!r}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            _warn(reason)
+            return
+        except BaseException:  # the user's impatience says nothing about the compiler
+            self.failed = False
+            raise
+        self.failed = False
 
     def runner(self, schedule: Schedule) -> Runner:
         """Return what runs a schedule; the kernels must be ready."""
@@ -69,6 +69,14 @@ class Engine:
         assert plan is not None
         packs = tuple(self.packs.get(how) for how in plan.packing)
         return Runner(schedule.nest, plan, kernel(plan.tile), packs)
+
+
+def _warn(reason: Exception) -> None:
+    warnings.warn(
+        f"fastein could not compile contraction kernels and goes on without: {reason!r}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def engine_of(dtype: str) -> Engine:

@@ -122,7 +122,7 @@ def schedule(
         cost = matmul_seconds(ordered, matrix, machine)
         if cost < seconds:
             chosen = Schedule("matmul", ordered, cost, False, matrix)
-    if engine and computes(nest.dtype.name):
+    if engine and computes(ordered, axes):
         plan = contraction(ordered, axes, threads)
         cost = contraction_seconds(ordered, plan, machine)
         if cost < seconds:

@@ -22,7 +22,7 @@ from .compiler import Kernel, assemble
 from .isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

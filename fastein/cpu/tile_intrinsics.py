@@ -174,7 +174,9 @@ class _Mover:
         self.shape = shape
         self.adds = adds
         lane = _LANES[shape.arithmetic.lane]
-        if shape.result_bytes < shape.arithmetic.itemsize:
+        if shape.dtype == "float16":
+            lane = ir.HalfType()
+        elif shape.result_bytes < shape.arithmetic.itemsize:
             lane = ir.IntType(8 * shape.result_bytes)
         self.lane = lane
         self.lanes = shape.arithmetic.lanes  # of one element
