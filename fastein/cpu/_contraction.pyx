@@ -700,7 +700,10 @@ cdef class ContractionStep(Step):
         if runner is None and self.engine.ready:
             runner = self.runner = self.engine.runner(self.schedule)
         if runner is not None:
-            return runner.run(slots[self.first], slots[self.second], slots[self.target])
+            try:
+                return runner.run(slots[self.first], slots[self.second], slots[self.target])
+            except MemoryError:  # nothing is written yet, and the substitute needs no panels
+                return self.substitute.perform(slots)
         start = perf_counter()
         self.substitute.perform(slots)
         self.engine.spend(perf_counter() - start)
