@@ -2,6 +2,8 @@
 
 import itertools
 import pathlib
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -513,6 +515,28 @@ def test_threads_that_make_a_runner_at_once(monkeypatch):
             first, second = [x.result() for x in got]
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, (a @ a).T, rtol=0, atol=1e-11)
+
+
+WITHOUT_ROOM = """
+import resource
+import numpy as np
+import fastein
+
+first, second = np.ones((33, 200000), "f2"), np.full((200000, 33), 0.125, "f2")
+with fastein.config(jit="always", num_threads=1):
+    fastein.einsum("ij,jk->ik", first[:, :90], second[:90])
+    with open("/proc/self/statm") as sizes:
+        size = int(sizes.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + (30 << 20), resource.RLIM_INFINITY))
+    assert (fastein.einsum("ij,jk->ik", first, second) == 25000).all()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_without_memory_for_panels_there_is_an_answer():
+    command = [sys.executable, "-c", WITHOUT_ROOM]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stderr
 
 
 def test_never_uses_no_engine():

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastein
-from fastein.testing.fuzz import DIFFERENCES, EVERYTHING, REPEATING, case, compare, draw, run
+from fastein.testing.fuzz import (
+    DIFFERENCES,
+    EVERYTHING,
+    REPEATING,
+    case,
+    compare,
+    draw,
+    judge,
+    run,
+)
 
 CHUNK = 1000
 
@@ -75,6 +84,20 @@ def test_numpy_agrees_with_itself():
     faults = {failure.fault for failure in run(1000, seed=4, einsum=einsum).failures}
     # What is left is what only fastein accepts: other labels, operands in a list.
     assert all(fault.startswith("raised") for fault in faults)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("seed", "index"), [(5, 2051), (102, 15239)])
+def test_where_numpy_sums_one_operand_first(seed, index):
+    """An infinity makes NaN or not, with a summed axis that is empty or that one operand lacks."""
+    assert compare(case(seed, index)) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_empty_sum_must_be_zero():
+    call = case(5, 2051)
+    assert judge(call).difference == "empty sum"
+    assert judge(call, lambda *args: fastein.einsum(*args) + 1).fault
 
 
 def _copied(result):

@@ -776,12 +776,16 @@ cdef class ContractionStep(Step):
     cdef int perform(self, char **slots) except -1:
         # a reference of this call's own: another thread may put its runner in the place of this
         cdef Runner runner = self.runner
-        if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
-            self.engine.spend(self.schedule.gain)
-        if runner is None and self.engine.ready:
-            runner = self.runner = self.engine.runner(self.schedule)
+        if runner is None:
+            if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
+                self.engine.spend(self.schedule.gain)
+            if self.engine.ready:
+                runner = self.runner = self.engine.runner(self.schedule)
         if runner is not None:
-            return runner.run(slots[self.first], slots[self.second], slots[self.target])
+            try:
+                return runner.run(slots[self.first], slots[self.second], slots[self.target])
+            except MemoryError:  # nothing is written yet, and the substitute needs no panels
+                return self.substitute.perform(slots)
         start = perf_counter()
         self.substitute.perform(slots)
         self.engine.spend(perf_counter() - start)

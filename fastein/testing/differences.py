@@ -32,6 +32,8 @@ DIFFERENCES: dict[str, str] = {
     "0-dimensional `out` of any type, as NumPy does with a path.",
     "two mistakes": "Of a mistake in the subscripts or shapes and one in the types, either may be "
     "the one reported.",
+    "empty sum": "A sum over an axis of size 0 is 0. NumPy may multiply that 0 by what the other "
+    "operands hold, which makes NaN of an infinity.",
     "empty diagonal": "A diagonal of an axis of size 0 and another of size 1 or more raises; NumPy "
     "reads beyond the array.",
     "regrouped objects": "A path multiplies Python objects in another order, which their types may "
