@@ -133,6 +133,11 @@ PAIRS = [
     "hij,hij->i",
     "hij,hij->j",
     "hij,hji->",
+    "ij,i,j->ij",
+    "ij,ij,j->i",
+    "ij,i,j->",
+    "hij,hi,j->j",
+    "hij,hij,hj->ji",
 ]
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -268,12 +273,12 @@ def test_products_go_from_left_to_right(count, dtype):
     ]
     for first in range(count - 2):
         for last in range(first + 2, count):
-            factors = [np.ones(9, dtype)] * count
-            factors[first] = factors[first + 1] = np.full(9, huge, dtype)
-            factors[last] = np.full(9, tiny, dtype)
-            for operands in (factors, [factors[0], *[x[0] for x in factors[1:]]]):
-                term = ",".join("i" if np.ndim(x) else "" for x in operands)
-                for right in ("i", ""):
+            factors = [np.ones((2, 9), dtype)[:, ::2]] * count  # two loops
+            factors[first] = factors[first + 1] = np.full((2, 9), huge, dtype)[:, ::2]
+            factors[last] = np.full((2, 9), tiny, dtype)[:, ::2]
+            for operands in (factors, [factors[0], *[x[0, 0] for x in factors[1:]]]):
+                term = ",".join("hi" if np.ndim(x) else "" for x in operands)
+                for right in ("hi", "i", "h", ""):
                     got = einsum(f"{term}->{right}", *operands, optimize=False)
                     assert not np.isfinite(got).any(), (first, last)
 
