@@ -416,12 +416,8 @@ SOURCES = [
 
 
 @pytest.mark.parametrize(("dtype", "isa"), SOURCES, ids="-".join)
-def test_golden(dtype, isa, request):
-    text = source(tile_for(dtype, ISAS[isa]))
-    path = GOLDEN / f"{dtype}_{isa}.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(text)
-    assert text == path.read_text(), "see the docstring of test_codegen"
+def test_golden(dtype, isa, golden):
+    golden(GOLDEN / f"{dtype}_{isa}.txt", source(tile_for(dtype, ISAS[isa])))
 
 
 def test_no_golden_file_is_left_over():

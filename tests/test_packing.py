@@ -205,12 +205,8 @@ SOURCES = [
 
 
 @pytest.mark.parametrize(("kind", "element", "isa"), SOURCES, ids="-".join)
-def test_golden(kind, element, isa, request):
-    source = packing.source(kind, element, ISAS[isa])
-    path = GOLDEN / f"{kind}_{element}_{isa}.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+def test_golden(kind, element, isa, golden):
+    golden(GOLDEN / f"{kind}_{element}_{isa}.txt", packing.source(kind, element, ISAS[isa]))
 
 
 def test_no_golden_file_is_left_over():

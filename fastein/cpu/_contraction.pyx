@@ -8,14 +8,14 @@ from numpy cimport PyArray_BYTES, import_array, ndarray
 
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
-from ._panels cimport block_bytes
+from ._panels cimport block_bytes, packing_entries
 from ._problem cimport (
     COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Axes, Problem, Side, up,
 )
 from ._runtime cimport Step
 from ._threads cimport share
-from ._tickets cimport Call, blocks_of, matrices, room_bytes, table_entries, tickets
-from ._tile_tables cimport tabulate
+from ._tickets cimport Call, blocks_of, matrices, room_bytes, tickets
+from ._tile_tables cimport tabulate, tile_entries
 
 from time import perf_counter
 
@@ -126,6 +126,9 @@ cdef class Runner:
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
         p.tiles = <kernel_t><uintptr_t>tiles.address
+        for s in range(2):
+            p.side[s].bytes = block_bytes(p, s)
+        p.entries = max(packing_entries(p), tile_entries(p)) + 8
         self.first, self.second = schedule.inputs
         self.by_matrix = schedule.by_matrix
         self.work = nest.work()
@@ -139,9 +142,9 @@ cdef class Runner:
         cdef Py_ssize_t rows = p.side[ROWS].free.total, columns = p.side[COLUMNS].free.total
         if rows > p.side[ROWS].block or columns > p.side[COLUMNS].block:
             return 0
-        if p.sums.total > p.depth or table_entries(p) > FIXED_ENTRIES:
+        if p.sums.total > p.depth or p.entries > FIXED_ENTRIES:
             return 0
-        p.table = <Py_ssize_t *>malloc(table_entries(p) * sizeof(Py_ssize_t))
+        p.table = <Py_ssize_t *>malloc(p.entries * sizeof(Py_ssize_t))
         if p.table == NULL:
             raise MemoryError()
         tabulate(p, 0, rows, 0, columns, 0, p.sums.total, p.table)
@@ -170,7 +173,7 @@ cdef class Runner:
             threads = min(threads, p.batch.total)
         else:
             function = tickets
-            shared_bytes = block_bytes(p, p.shared)
+            shared_bytes = p.side[p.shared].bytes
             progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
         call.room_bytes = room_bytes(p, function == matrices)
         nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + LINE

@@ -17,7 +17,7 @@ cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
 
 
 cdef Py_ssize_t packing_entries(Problem *p) noexcept nogil:
-    """Room for the offsets that `pack` writes."""
+    """Room for the offsets that `pack_block` writes."""
     cdef Py_ssize_t entries = 0
     cdef Side *side
     cdef int s
@@ -28,9 +28,9 @@ cdef Py_ssize_t packing_entries(Problem *p) noexcept nogil:
     return entries
 
 
-cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
-               Py_ssize_t k, Py_ssize_t depth, Py_ssize_t pitch, char *target,
-               Py_ssize_t *table) noexcept nogil:
+cdef void pack_block(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
+                     Py_ssize_t k, Py_ssize_t depth, Py_ssize_t pitch, char *target,
+                     Py_ssize_t *table) noexcept nogil:
     """Pack elements ``begin:begin + count`` of a side, ``k:k + depth`` of the sum, into panels.
 
     `begin` is the first element of a panel. `table` is room for offsets.
@@ -41,8 +41,6 @@ cdef void pack(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t 
     cdef Py_ssize_t *places = panel + s.pitch
     cdef Py_ssize_t *rest = places + count
     cdef Py_ssize_t first, width
-    if s.kind == DIRECT:
-        return
     offsets(&p.sums, side, k, depth, steps)
     offsets(&s.free, 0, begin, count, places)
     if s.kind == IN_RUNS:

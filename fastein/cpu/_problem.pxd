@@ -33,6 +33,7 @@ cdef struct Side:
     Py_ssize_t grain        # what the width of the last panel is a multiple of
     Py_ssize_t pitch        # elements between steps of the sum in a full panel
     Py_ssize_t block        # elements of a block
+    Py_ssize_t bytes        # of a packed block
     bint has_narrow         # whether there are tiles of three half vectors
 
 
@@ -47,6 +48,7 @@ cdef struct Problem:
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
     kernel_t tiles
+    Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one
 
 

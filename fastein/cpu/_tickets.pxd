@@ -18,7 +18,6 @@ cdef struct Call:
     long long *progress     # stages that each block of the side that is not shared has behind it
 
 
-cdef Py_ssize_t table_entries(Problem *p) noexcept nogil
 cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil
 cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,

@@ -20,11 +20,11 @@ to in the order of the sum: the answer does not depend on the number of threads.
 Where there are many matrices, each is one thread's.
 """
 from ._atomics cimport add, wait_for
-from ._panels cimport block_bytes, pack, packing_entries
+from ._panels cimport pack
 from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
 )
-from ._tile_tables cimport tabulate, tile_entries
+from ._tile_tables cimport tabulate
 
 cdef extern from *:
     """
@@ -48,20 +48,16 @@ cdef struct Room:
 # One block of either side
 
 
-cdef Py_ssize_t table_entries(Problem *p) noexcept nogil:
-    return max(packing_entries(p), tile_entries(p)) + 8
-
-
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
     """Lay out one thread's scratch memory: its block, the shared one if it is private, tables."""
     cdef Room room
     cdef int own = 1 - p.shared
     room.block[own] = memory
-    memory += block_bytes(p, own)
+    memory += p.side[own].bytes
     room.block[p.shared] = NULL
     if private:
         room.block[p.shared] = memory
-        memory += block_bytes(p, p.shared)
+        memory += p.side[p.shared].bytes
     room.spare = memory
     memory += up(p.side[ROWS].width * p.side[COLUMNS].width * p.itemsize + SLACK, LINE)
     room.table = <Py_ssize_t *>memory
@@ -70,7 +66,7 @@ cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
 
 cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
     cdef Room room = room_at(p, NULL, private)
-    return up(<Py_ssize_t>room.table + table_entries(p) * sizeof(Py_ssize_t), LINE) + LINE
+    return up(<Py_ssize_t>room.table + p.entries * sizeof(Py_ssize_t), LINE) + LINE
 
 
 cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
