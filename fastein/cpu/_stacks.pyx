@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._atomics cimport add
 from ._panels cimport pack
-from ._problem cimport COLUMNS, LINE, ROWS, Axes, Side, offset, pitch_of, up
+from ._problem cimport COLUMNS, LINE, ROWS, Side, offset, pitch_of, up
 from ._tickets cimport Room, multiply, room_at, room_bytes
 from ._tile_tables cimport offsets
 
