@@ -191,14 +191,15 @@ def _bytes(count: int) -> str:
 
 
 def _sources(plan: Plan) -> list[str]:
-    from .cpu.codegen import CannotCompile, form, render
+    from .cpu.codegen import CannotCompile
+    from .cpu.traversal import traversal
 
     lines = []
     for number, step in enumerate(plan.steps):
         if isinstance(step, Contract):
             lines += ["", f"step {number}, generated loop nest:", ""]
             try:
-                lines += render(form(step.schedule.nest)).rstrip().split("\n")
+                lines += traversal(step.schedule.nest).form.source().rstrip().split("\n")
             except CannotCompile as reason:
                 lines.append(f"none: {reason}")
     return lines

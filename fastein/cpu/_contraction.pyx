@@ -738,7 +738,7 @@ cdef class Runner:
             memset(call.progress, 0, progress_bytes)
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call,
-                      p.batch.total if function == matrices else threads, threads)
+                      p.batch.total if function == matrices else threads, threads, threads, 1)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
             else:

@@ -56,11 +56,18 @@ def kernel(nest: Any) -> Kernel:
     CannotCompile
         If no kernel is generated for such a nest: the baseline runs it.
     """
-    form = codegen.form(nest)
+    return kernel_of_form(codegen.form(nest))
+
+
+def kernel_of_form(form: Any) -> Kernel:
+    """Return the kernel of all nests of a form (of `codegen`, or `unrolled`)."""
     return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
-_rendered = functools.cache(codegen.render)
+@functools.cache
+def _rendered(form: Any) -> str:
+    source: str = form.source()
+    return source
 
 
 def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> Kernel:
@@ -111,9 +118,10 @@ def _primitives(dtype: str) -> dict[str, Any]:
 
     from fastein.cpu import primitives
 
-    names = ("gathered", "operand", "output", "zero")
+    names = ("gathered", "operand", "output", "wide", "zero")
     return {
         **{name: getattr(primitives, name) for name in names},
+        "float32": types.float32,  # of sums of float16
         dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
     }
 

@@ -22,11 +22,15 @@ from math import prod
 
 from .._nest import LoopNest
 from ._loop_order import loop_order
+from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
+from .traversal import Traversal, traversal
+from .unrolled import Unrolled
 
 MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
+KERNEL_WORK = 4096  # iterations below which no kernel is generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Schedule:
     contraction: Contraction | None = None
     gain: float = 0.0
     """Seconds that a contraction gains over what stands in for it."""
+    traversal: Traversal | None = None
+    """How a generated kernel goes through the nest, where it has small loops to unroll."""
 
     @property
     def inner(self) -> str:
@@ -115,6 +121,9 @@ def schedule(
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
     axes = roles(ordered) if seconds > ENGINE_CALL else None
+    small = _small_loops(ordered) if engine and ordered.iterations >= KERNEL_WORK else None
+    if small is not None:
+        chosen = replace(chosen, traversal=small)
     if axes is None:
         return chosen
     if matmul and seconds > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
@@ -130,7 +139,32 @@ def schedule(
             chosen = replace(
                 chosen, family="contraction", seconds=cost, contraction=plan, gain=gain
             )
+    if small is not None:
+        cost = unrolled_seconds(small, machine)
+        if cost < chosen.seconds:  # NumPy's matmul stands in for it, where that was chosen
+            chosen = replace(chosen, family="nest", seconds=cost, contraction=None, gain=0.0)
     return chosen
+
+
+def _small_loops(nest: LoopNest) -> Traversal | None:
+    """The traversal that unrolls a nest's small loops, if it has some."""
+    try:
+        found = traversal(nest)
+    except CannotCompile:
+        return None
+    return found if isinstance(found.form, Unrolled) else None
+
+
+def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
+    """Estimated time of a kernel with unrolled loops."""
+    nest, form = path.nest, path.form
+    assert isinstance(form, Unrolled)
+    operations = nest.iterations * nest.nin / form.lanes
+    moved = nest.itemsize * sum(
+        prod([n for n, stride in zip(nest.sizes, strides, strict=True) if stride])
+        for strides in nest.strides
+    )
+    return max(operations * machine.cycle / 2, moved / machine.stream_bytes)
 
 
 def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:
