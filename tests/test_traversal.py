@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_schedule import nest_of
 
 import fastein
 from fastein import config, einsum
 from fastein.cpu.codegen import CannotCompile, Form
 from fastein.cpu.traversal import MOST_PARTS, STREAM_WORK, traversal
 from fastein.cpu.unrolled import Unrolled
-
-from test_schedule import nest_of
 
 RNG = np.random.default_rng(7)
 
@@ -21,7 +20,9 @@ def path_of(equation, dtype="f8", **sizes):
 
 
 def loops(path):
-    return [("+" if s else ".") + str(n) for n, s in zip(path.nest.sizes, path.nest.summed)]
+    return [
+        ("+" if s else ".") + str(n) for n, s in zip(path.nest.sizes, path.nest.summed, strict=True)
+    ]
 
 
 def test_loops_follow_the_strides_whichever_are_summed():
@@ -42,7 +43,7 @@ def test_sums_have_partial_results_and_outputs_do_not():
 def test_a_result_as_large_as_the_operand_is_shared_instead():
     path = path_of("ij->j", i=12, j=10**6)
     assert (path.parts, path.form.shared, path.parallel) == (0, 1, True)
-    assert path.block and path.grain
+    assert path.block
 
 
 def test_small_nests_stand_as_the_baseline_has_them():

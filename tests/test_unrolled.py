@@ -6,12 +6,11 @@ import pathlib
 
 import numpy as np
 import pytest
+from test_schedule import nest_of
 
 from fastein import config, einsum
 from fastein.cpu import isa
 from fastein.cpu.unrolled import MOST_TERMS, SMALL, unrolled
-
-from test_schedule import nest_of
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 RNG = np.random.default_rng(3)

@@ -33,6 +33,7 @@ cdef struct Parts:
     kernel_t function
     int nin
     Py_ssize_t n            # iterations of the summed loop
+    Py_ssize_t grain        # of which all parts but the last are a multiple
     Py_ssize_t parts
     Py_ssize_t step         # bytes of a partial result
 
@@ -42,14 +43,14 @@ cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     """A kernel that runs another one on parts of its outermost loop, each with its own output."""
     cdef Parts *all = <Parts *>scratch
     cdef char *own[MOST_OPERANDS]
-    cdef Py_ssize_t part
+    cdef Py_ssize_t part, units = (all.n + all.grain - 1) // all.grain
     cdef int k
     for k in range(all.nin):
         own[k] = data[k]
     for part in range(begin, end):
         own[all.nin] = data[all.nin] + part * all.step
-        all.function(own, size, stride, NULL, all.n * part // all.parts,
-                     all.n * (part + 1) // all.parts)
+        all.function(own, size, stride, NULL, units * part // all.parts * all.grain,
+                     min(all.n, units * (part + 1) // all.parts * all.grain))
 
 
 cdef class KernelRun:
@@ -109,8 +110,8 @@ cdef class KernelRun:
         return 0
 
     cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1:
-        cdef Parts all = Parts(self.function, self.nest.nin, self.nest.size[0], self.parts,
-                               self.part_bytes)
+        cdef Parts all = Parts(self.function, self.nest.nin, self.nest.size[0], self.grain,
+                               self.parts, self.part_bytes)
         cdef char *own[MOST_OPERANDS]
         cdef char *ends[2]
         cdef int k

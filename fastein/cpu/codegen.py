@@ -94,6 +94,8 @@ class Form:
         Whether the output is float32, for inputs of float16.
     jam : bool
         Whether several rows may share a pass (see `jammed`).
+    streams : int
+        Elements of a vector that is written past the caches; 0 if the output goes through them.
     """
 
     dtype: str
@@ -103,6 +105,7 @@ class Form:
     long: bool = False
     wide: bool = False
     jam: bool = True
+    streams: int = 0
 
     @property
     def nin(self) -> int:
@@ -151,8 +154,20 @@ class Form:
         """Return the source of the kernel."""
         return render(self)
 
+    def __str__(self) -> str:
+        how = ["loops " + "".join("+" if summed else "." for summed in self.summed)]
+        if self.jammed is not None:
+            how.append(f"{ROWS} rows a pass")
+        if self.long:
+            how.append(f"parts of {PART}")
+        if self.wide:
+            how.append("summed in float32")
+        if self.streams:
+            how.append("streaming stores")
+        return ", ".join(how)
 
-def form(nest: Any, shared: int = 0, wide: bool = False) -> Form:
+
+def form(nest: Any, shared: int = 0, wide: bool = False, vector_bytes: int = 0) -> Form:
     """Return the form of a `LoopNest`.
 
     Parameters
@@ -163,6 +178,8 @@ def form(nest: Any, shared: int = 0, wide: bool = False) -> Form:
         The loop of which a kernel does a share.
     wide : bool
         Whether the output, whose strides the nest has, is float32 for inputs of float16.
+    vector_bytes : int
+        Bytes of a vector if the output is to be written past the caches, where that can be.
 
     Raises
     ------
@@ -189,9 +206,18 @@ def form(nest: Any, shared: int = 0, wide: bool = False) -> Form:
     long = rank > 0 and summed[-1] and nest.sizes[-1] > PART
     accesses = tuple(map(access, nest.strides, sizes))
     found = Form(name, summed, accesses, shared, long, wide)
+    if vector_bytes and _can_stream(found):
+        return replace(found, streams=vector_bytes // ITEMSIZE[name])
     if found.jammed is None or _jams(nest, ITEMSIZE[name]):
         return found
     return replace(found, jam=False)
+
+
+def _can_stream(form: Form) -> bool:
+    """Whether vectors are written whole: by a map that is contiguous and adds up nothing."""
+    along = {access[-1:] for access in form.access[: form.nin]}
+    contiguous = form.access[form.nin][-1:] == "1" and along <= {"0", "1"} and "1" in along
+    return contiguous and not any(form.summed)
 
 
 def _jams(nest: Any, itemsize: int) -> bool:
@@ -203,7 +229,8 @@ def _jams(nest: Any, itemsize: int) -> bool:
     largest = max(_elements(nest.sizes, strides) for strides in nest.strides[: nest.nin])
     if largest * itemsize < STREAM or prod(nest.sizes) >= REUSE * largest:
         return True
-    return nest.sizes[-1] * itemsize > (DOT_ROW if nest.summed[-1] else MAP_ROW)
+    longest: int = DOT_ROW if nest.summed[-1] else MAP_ROW
+    return bool(nest.sizes[-1] * itemsize > longest)
 
 
 def _elements(sizes: Sequence[int], strides: Sequence[int]) -> int:
@@ -219,6 +246,9 @@ def render(form: Form) -> str:
     sums = [_loop(form, depth) for depth in range(form.rank) if form.summed[depth]]
     notes = "; ".join([REMARKS.get(form.dtype, form.dtype), *_strides(form)])
     body = [*_prologue(form), *([""] if form.rank else []), *_level(form, 0)]
+    if form.streams:
+        notes += "; out is written past the caches"
+        body.append("fence()")
     return function(heading(moves, sums, notes), body)
 
 
@@ -318,6 +348,8 @@ def _level(form: Form, depth: int) -> list[str]:
         return _sum(form)
     if depth == form.rank:
         return wrap(f"{_cell(form, form.nin)} {_store(form)}", _product(form))
+    if form.streams and depth == form.rank - 1:
+        return _streamed(form, depth)
     loops = _jam(form, depth) if depth == form.jammed else _around(form, depth)
     if form.accumulates and depth == form.summed.index(True):
         return [*_fill(form, depth + 1), *loops]
@@ -332,6 +364,35 @@ def _around(form: Form, depth: int, span: str = "") -> list[str]:
     """Return loop `depth` around everything inside it."""
     body = [*_enter(form, depth, range(form.nin + 1)), *_level(form, depth + 1)]
     return _for(form, depth, body, span)
+
+
+def _streamed(form: Form, depth: int) -> list[str]:
+    """Return the innermost loop of a map by whole vectors, and by elements before and after them.
+
+    Only a vector that fills its place in memory, aligned, can be written past the caches.
+    """
+    loop, (start, stop), lanes = _loop(form, depth), _bounds(form, depth), form.streams
+    moving = [op for op in range(form.nin) if form.access[op][depth] == "1"]
+    where = {op: _at(form, op, _moves(form, op)[:-1]) for op in (*moving, form.nin)}
+    item, out = ITEMSIZE[form.dtype], where[form.nin]
+    first = out if start == "0" else f"{out} + {start} * {item}"
+    length = stop if start == "0" else f"{stop} - {start}"
+    factors = _product(form)
+    vectors = [
+        f"{where[op]}_s[{loop} * {item}]" if op in moving else factor
+        for op, factor in enumerate(factors)
+    ]
+    single = wrap(f"{_cell(form, form.nin)} =", factors)
+    lead = f"lead({first}, {length}, {lanes})"
+    return [
+        *(f"{where[op]}_s = wide({where[op]}, {lanes})" for op in moving),
+        f"head = {lead if start == '0' else f'{start} + {lead}'}",
+        f"whole = head + ({stop} - head) // {lanes} * {lanes}",
+        *_for(form, depth, single, f"range({start}, head)"),
+        f"for {loop} in range(head, whole, {lanes}):",
+        *indent([f"stream({out}, {loop} * {item}, {' * '.join(vectors)})"]),
+        *_for(form, depth, single, f"range(whole, {stop})"),
+    ]
 
 
 def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:

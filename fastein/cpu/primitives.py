@@ -68,8 +68,8 @@ def register_type(dtype: types.Type, lanes: int = 1) -> ir.Type:
     if isinstance(dtype, types.Complex):
         part = register_type(dtype.underlying_float, lanes)
         return ir.LiteralStructType([part, part])
-    if isinstance(dtype, types.Float):
-        return _lanes(ir.DoubleType() if dtype.bitwidth == 64 else _F32, lanes)  # float16 too
+    if isinstance(dtype, types.Float):  # float16 too, as float32
+        return _lanes(ir.DoubleType() if dtype.bitwidth == 64 else _F32, lanes)
     return _lanes(ir.IntType(8 if isinstance(dtype, types.Boolean) else dtype.bitwidth), lanes)
 
 
@@ -213,14 +213,18 @@ def _read(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin(operator.setitem, Pointer, types.Integer, Element)  # type: ignore[untyped-decorator]
 def _write(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    _store(context, builder, sig.args[0], _move(context, builder, sig, args[:2]), args[2])
+    store(context, builder, sig.args[0], _move(context, builder, sig, args[:2]), args[2])
     return context.get_dummy_value()
 
 
 @lower_builtin(operator.add, Element, Element)  # type: ignore[untyped-decorator]
 @lower_builtin(operator.iadd, Element, Element)  # type: ignore[untyped-decorator]
 def _add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    dtype, (x, y) = sig.args[0].dtype, _alike(builder, sig, args)
+    return sum_of(builder, sig.args[0].dtype, *_alike(builder, sig, args))
+
+
+def sum_of(builder: Any, dtype: types.Type, x: Any, y: Any) -> Any:
+    """Return the sum of two elements, or vectors, in their register form."""
     if isinstance(dtype, types.Boolean):
         return builder.or_(x, y)
     if isinstance(dtype, types.Integer):
@@ -292,14 +296,9 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
         part = register_type(dtype.underlying_float)
         if lanes == 1:
             return _complex(builder, plain(part), plain(part, _alignment(dtype)))
-        pairs = plain(ir.VectorType(part, 2 * lanes))
-        return _complex(builder, *(_picked(builder, pairs, range(k, 2 * lanes, 2)) for k in (0, 1)))
+        return _parted(builder, plain(ir.VectorType(part, 2 * lanes)))
     if isinstance(dtype, types.Boolean):
-        # Any non-zero byte is true.
-        truth = plain(_lanes(_I8, lanes))
-        return builder.zext(
-            builder.icmp_unsigned("!=", truth, ir.Constant(truth.type, None)), truth.type
-        )
+        return _truth(builder, plain(_lanes(_I8, lanes)))
     if dtype == types.float16:
         if converts_half(context):
             return builder.fpext(plain(_lanes(ir.HalfType(), lanes)), _lanes(_F32, lanes))
@@ -307,14 +306,68 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
     return plain(register_type(dtype, lanes))
 
 
-def _store(context: Any, builder: Any, pointer: Pointer, address: Any, value: Any) -> None:
-    """Write a register's elements to `address`."""
+def from_bits(context: Any, builder: Any, dtype: types.Type, raw: Any) -> Any:
+    """Return elements in their register form, given their bits as a vector of integers."""
+    if isinstance(dtype, types.Complex):
+        part = register_type(dtype.underlying_float)
+        count = raw.type.count * raw.type.element.width // (dtype.bitwidth // 2)
+        return _parted(builder, builder.bitcast(raw, ir.VectorType(part, count)))
+    lanes = raw.type.count
+    if isinstance(dtype, types.Boolean):
+        return _truth(builder, raw)
+    if dtype == types.float16:
+        if converts_half(context):
+            halves = builder.bitcast(raw, _lanes(ir.HalfType(), lanes))
+            return builder.fpext(halves, _lanes(_F32, lanes))
+        return half_to_float(builder, raw)
+    return builder.bitcast(raw, register_type(dtype, lanes))
+
+
+def _parted(builder: Any, pairs: Any) -> Any:
+    """Return complex numbers from their parts in turns."""
+    return _complex(
+        builder, *(_picked(builder, pairs, range(k, pairs.type.count, 2)) for k in (0, 1))
+    )
+
+
+def _truth(builder: Any, value: Any) -> Any:
+    """Return 1 for any byte but zero."""
+    zero = ir.Constant(value.type, None)
+    return builder.zext(builder.icmp_unsigned("!=", value, zero), value.type)
+
+
+def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
+    """Return some lanes of a vector of elements."""
+    if isinstance(value.type, ir.LiteralStructType):
+        return _complex(builder, *(_picked(builder, x, lanes) for x in _parts(builder, value)))
+    return _picked(builder, value, lanes)
+
+
+def lane_of(builder: Any, value: Any) -> Any:
+    """Return the first lane of a vector as a single element."""
+    if isinstance(value.type, ir.LiteralStructType):
+        return _complex(builder, *(lane_of(builder, x) for x in _parts(builder, value)))
+    return builder.extract_element(value, _I32(0))
+
+
+def store(
+    context: Any,
+    builder: Any,
+    pointer: Pointer,
+    address: Any,
+    value: Any,
+    past_caches: bool = False,
+) -> None:
+    """Write a register's elements to `address`; past the caches only to where vectors align."""
     dtype, lanes = pointer.dtype, pointer.lanes
 
     def plain(value: Any, offset: int = 0) -> None:
         place = builder.bitcast(_at(builder, address, offset), value.type.as_pointer())
-        store = builder.store(value, place, align=_alignment(dtype))
+        align = context.get_abi_sizeof(value.type) if past_caches else _alignment(dtype)
+        store = builder.store(value, place, align=align)
         store.set_metadata("alias.scope", output_scope(builder))
+        if past_caches:
+            store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
 
     if isinstance(dtype, types.Complex):
         real, imag = _parts(builder, value)

@@ -26,7 +26,7 @@ from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
 from .traversal import Traversal, traversal
-from .unrolled import Unrolled
+from .unrolled import SMALL, Unrolled
 
 MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
@@ -64,7 +64,7 @@ class Schedule:
     gain: float = 0.0
     """Seconds that a contraction gains over what stands in for it."""
     traversal: Traversal | None = None
-    """How a generated kernel goes through the nest, where it has small loops to unroll."""
+    """How a generated kernel goes through the nest, unless it is small."""
 
     @property
     def inner(self) -> str:
@@ -92,7 +92,8 @@ class Schedule:
             f"{'sum' if summed else 'out'} {size}"
             for size, summed in zip(self.nest.sizes, self.nest.summed, strict=True)
         )
-        return f"nest: {self.inner} over loops [{loops}]"
+        kernel = f"; kernel: {self.traversal}" if self.traversal is not None else ""
+        return f"nest: {self.inner} over loops [{loops}]{kernel}"
 
 
 def schedule(
@@ -121,9 +122,11 @@ def schedule(
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
     axes = roles(ordered) if seconds > ENGINE_CALL else None
-    small = _small_loops(ordered) if engine and ordered.iterations >= KERNEL_WORK else None
-    if small is not None:
-        chosen = replace(chosen, traversal=small)
+    small = None
+    if engine and ordered.iterations >= KERNEL_WORK:
+        path = _traversal(ordered)
+        chosen = replace(chosen, traversal=path)
+        small = path if path is not None and _is_small(path, ordered, axes) else None
     if axes is None:
         return chosen
     if matmul and seconds > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
@@ -146,13 +149,35 @@ def schedule(
     return chosen
 
 
-def _small_loops(nest: LoopNest) -> Traversal | None:
-    """The traversal that unrolls a nest's small loops, if it has some."""
+def _traversal(nest: LoopNest) -> Traversal | None:
     try:
-        found = traversal(nest)
+        return traversal(nest)
     except CannotCompile:
         return None
-    return found if isinstance(found.form, Unrolled) else None
+
+
+def _is_small(path: Traversal, nest: LoopNest, axes: Roles | None) -> bool:
+    """Whether a kernel unrolls a nest's small loops, and the nest is not one for the engine.
+
+    A product of matrices with many rows and many columns is.
+    """
+    if axes is not None and all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free):
+        return False
+    return isinstance(path.form, Unrolled)
+
+
+def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> float:
+    """Estimated time of a nest on its compiled kernels."""
+    try:
+        path = traversal(nest)
+    except CannotCompile:
+        return schedule(nest, threads=threads, machine=machine).seconds
+    if isinstance(path.form, Unrolled):
+        return unrolled_seconds(path, machine)
+    chosen = schedule(nest, threads=threads, machine=machine)
+    vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
+    seconds = max(vectors * machine.cycle, moved_bytes(nest) / machine.stream_bytes)
+    return seconds if chosen.family == "nest" else min(chosen.seconds, seconds)
 
 
 def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
@@ -160,11 +185,15 @@ def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
     nest, form = path.nest, path.form
     assert isinstance(form, Unrolled)
     operations = nest.iterations * nest.nin / form.lanes
-    moved = nest.itemsize * sum(
+    return max(operations * machine.cycle / 2, moved_bytes(nest) / machine.stream_bytes)
+
+
+def moved_bytes(nest: LoopNest) -> int:
+    """Bytes of all operands, each element counted once."""
+    return nest.itemsize * sum(
         prod([n for n, stride in zip(nest.sizes, strides, strict=True) if stride])
         for strides in nest.strides
     )
-    return max(operations * machine.cycle / 2, moved / machine.stream_bytes)
 
 
 def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:

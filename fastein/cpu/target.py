@@ -8,7 +8,7 @@ from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _placed, _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
-from .schedule import Schedule, schedule
+from .schedule import Schedule, kernel_seconds, schedule
 from .tiers import compiled
 
 
@@ -23,6 +23,12 @@ class CpuTarget:
             engine=settings.jit != "never",
             threads=settings.num_threads,
         )
+
+    def seconds(self, nest: LoopNest) -> float:
+        """Estimate the time of a nest once its kernels are there."""
+        if settings.jit == "never":
+            return self.schedule(nest).seconds
+        return kernel_seconds(nest, settings.num_threads)
 
     def executable(self, plan: Plan) -> _runtime.Executable:
         """Make a plan callable."""
@@ -71,9 +77,8 @@ def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
         a, b, c = map(_placed.place, matrix_layouts(chosen))
         promotes = chosen.family == "nest"
         return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
-    if settings.jit == "always" and chosen.contraction is None:
-        if nest.traversal is not None:
-            nest.use(compiled(nest.traversal.form))
+    if settings.jit == "always" and chosen.contraction is None and nest.traversal is not None:
+        nest.use(compiled(nest.traversal.form))
     return nest
 
 

@@ -18,6 +18,8 @@ from math import prod
 from .._nest import LoopNest
 from ._loop_order import loop_order
 from .codegen import ROWS, Form, form
+from .crossed import Crossed, Tiled, crossed
+from .isa import host
 from .machine import MACHINE
 from .unrolled import Unrolled, unrolled
 
@@ -25,6 +27,8 @@ from .unrolled import Unrolled, unrolled
 STREAM_WORK = 500_000
 NEAR_OUTPUT = 256 << 10  # bytes of output that may be added to again and again
 BLOCK = 4096  # elements of the innermost loop in a share, where sums are around it
+STREAMED_BYTES = 16e6  # of an output from where on it is written past the caches,
+STREAMED_ROW = 512  # and of its rows
 MOST_PARTS = 64
 PART_COST = 1 / 64  # bytes of partial results for each byte of the operands
 
@@ -38,7 +42,7 @@ class Traversal:
     nest : LoopNest
         Its loops in the order in which they run. With `parts`, the strides of the output are
         those of a partial result.
-    form : Form or Unrolled
+    form : Form, Unrolled or Crossed
         What the kernel's code depends on.
     parallel : bool
         Whether loop ``form.shared`` may be shared among threads.
@@ -53,7 +57,7 @@ class Traversal:
     """
 
     nest: LoopNest
-    form: Form | Unrolled
+    form: Form | Unrolled | Crossed
     parallel: bool
     grain: int = 1
     block: int = 0
@@ -61,10 +65,10 @@ class Traversal:
     result: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        how = f"{self.form}"
+        how = [str(self.form)]
         if self.parts:
-            how += f", {self.parts} partial results"
-        return how
+            how.append(f"{self.parts} partial results")
+        return ", ".join(how)
 
 
 def traversal(nest: LoopNest) -> Traversal:
@@ -80,6 +84,9 @@ def traversal(nest: LoopNest) -> Traversal:
         return Traversal(small.nest, small.form, parallel=True, grain=small.form.lanes)
     if nest.iterations < STREAM_WORK:
         return _as_it_stands(nest)
+    tiled = crossed(nest)
+    if tiled is not None:
+        return _tiled(tiled)
     return _streamed(nest)
 
 
@@ -95,11 +102,11 @@ def _streamed(nest: LoopNest) -> Traversal:
     if True not in stream.summed or not stream.is_sum(0):
         return _checked(stream, nest)
     last = stream.rank - 1
-    output = [n for n, summed in zip(stream.sizes, stream.summed, strict=True) if not summed]
-    result = prod(output) * _accumulator_size(stream)
-    parts = min(MOST_PARTS, stream.sizes[0], int(_bytes_read(stream) * PART_COST / result))
+    parts = _number_of_parts(stream)
     if parts > 1:
-        return _in_parts(stream, parts)
+        partial = _partial(stream)
+        found = form(partial, wide=stream.is_half)
+        return Traversal(partial, found, True, parts=parts, result=stream.strides[-1])
     if not stream.is_sum(last) and not stream.is_half:
         found = form(stream, shared=last)
         return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
@@ -115,20 +122,37 @@ def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
         wide = stream.is_half and any(reached)
         if wide or prod(reached) * stream.itemsize > NEAR_OUTPUT:
             return _as_it_stands(nest)
-    return Traversal(stream, form(stream), True, ROWS)
+    written = prod(stream.sizes) * stream.itemsize if True not in stream.summed else 0
+    long = stream.sizes[-1] * stream.itemsize >= STREAMED_ROW
+    past = host().vector_bytes if long and written >= STREAMED_BYTES else 0
+    return Traversal(stream, form(stream, vector_bytes=past), True, ROWS)
 
 
-def _in_parts(stream: LoopNest, parts: int) -> Traversal:
-    """Return the traversal in parts, each with a contiguous result of its own."""
+def _tiled(tiled: Tiled) -> Traversal:
+    nest, grain = tiled.nest, tiled.form.grain
+    if not nest.is_sum(0):
+        return Traversal(nest, tiled.form, True, grain)
+    parts = min(_number_of_parts(nest), nest.sizes[0] // grain)
+    if parts < 2:
+        return Traversal(nest, tiled.form, False)
+    return Traversal(_partial(nest), tiled.form, True, grain, parts=parts, result=nest.strides[-1])
+
+
+def _number_of_parts(stream: LoopNest) -> int:
+    output = [n for n, summed in zip(stream.sizes, stream.summed, strict=True) if not summed]
+    result = prod(output) * _accumulator_size(stream)
+    return min(MOST_PARTS, stream.sizes[0], int(_bytes_read(stream) * PART_COST / result))
+
+
+def _partial(stream: LoopNest) -> LoopNest:
+    """Return the nest that computes a partial result, which is contiguous."""
     step = _accumulator_size(stream)
     strides = [0] * stream.rank
     for axis in reversed(range(stream.rank)):
         if not stream.is_sum(axis):
             strides[axis] = step
             step *= stream.sizes[axis]
-    partial = stream.with_output(tuple(strides))
-    found = form(partial, wide=stream.is_half)
-    return Traversal(partial, found, True, parts=parts, result=stream.strides[-1])
+    return stream.with_output(tuple(strides))
 
 
 def _accumulator_size(nest: LoopNest) -> int:
