@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from test_schedule import nest_of
 
-import fastein
 from fastein import config, einsum
 from fastein.cpu.codegen import CannotCompile, Form
 from fastein.cpu.traversal import MOST_PARTS, STREAM_WORK, traversal
@@ -118,9 +117,8 @@ def test_large_nests_of_every_kind(equation, dtype):
         want = want.real.astype("i8").astype(dtype)
     elif dtype in "ef8f4":
         want = want.real.astype(dtype)
-    with config(jit="always"):
-        for threads in (1, 2, 3):
-            fastein.set_num_threads(threads)
+    for threads in (1, 2, 3):
+        with config(jit="always", num_threads=threads):
             for optimize in (False, "auto"):
                 got = einsum(equation, *arrays, optimize=optimize)
                 np.testing.assert_array_equal(got, want)
@@ -129,12 +127,11 @@ def test_large_nests_of_every_kind(equation, dtype):
 @pytest.mark.parametrize("equation", EQUATIONS)
 def test_any_number_of_threads_gives_the_same_bits(equation):
     arrays = [RNG.standard_normal(a.shape) for a in operands(equation, EQUATIONS[equation], "f8")]
-    with config(jit="always"):
-        results = []
-        for threads in (1, 2, 3, 5):
-            fastein.set_num_threads(threads)
-            results.append(np.asarray(einsum(equation, *arrays, optimize=False)).tobytes())
-    assert len(set(results)) == 1
+    results = set()
+    for threads in (1, 2, 3, 5):
+        with config(jit="always", num_threads=threads):
+            results.add(np.asarray(einsum(equation, *arrays, optimize=False)).tobytes())
+    assert len(results) == 1
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

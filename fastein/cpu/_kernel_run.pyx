@@ -19,10 +19,6 @@ from ._placed cimport Placed
 from ._result_memory cimport give_back, take
 from ._threads cimport share
 
-from .._nest import build
-from ._loop_order import loop_order
-from .machine import MACHINE
-
 cnp.import_array()
 
 cdef enum:
@@ -80,6 +76,10 @@ cdef class KernelRun:
 
     def add_up(self, traversal):
         """Prepare the sum of the partial results."""
+        from .._nest import build
+        from ._loop_order import loop_order
+        from .machine import MACHINE
+
         nest = self.nest
         outputs = [axis for axis in range(nest.rank) if not nest.is_sum(axis)]
         shape = tuple([nest.sizes[axis] for axis in outputs])

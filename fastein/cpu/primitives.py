@@ -448,7 +448,8 @@ def _all(typ: ir.Type, number: float) -> Any:
 
 def _alike_type(value: Any, scalar: ir.Type) -> ir.Type:
     """Return the type of as many scalars as the value has lanes."""
-    return _lanes(scalar, getattr(value.type, "count", 1))
+    kind = value.type
+    return ir.VectorType(scalar, kind.count) if isinstance(kind, ir.VectorType) else scalar
 
 
 def _float_to_half(builder: Any, value: Any) -> Any:
