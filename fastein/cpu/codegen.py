@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from .source import (
+from .rendering import (
     ITEMSIZE,
     REMARKS,
     assign,

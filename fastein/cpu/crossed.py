@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from .._nest import LoopNest
 from .isa import host
-from .source import (
+from .rendering import (
     ITEMSIZE,
     REMARKS,
     assign,

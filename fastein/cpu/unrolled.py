@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from .._nest import LoopNest
 from .isa import host
-from .source import (
+from .rendering import (
     ITEMSIZE,
     REMARKS,
     assign,
