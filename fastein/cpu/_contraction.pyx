@@ -194,7 +194,7 @@ cdef class Runner:
             call.progress = <long long *>(call.shared[1] + shared_bytes)
             memset(call.progress, 0, progress_bytes)
             if threads > 1:
-                share(function, NULL, self.nest, <char *>&call, shares, threads)
+                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, shares)
             else:

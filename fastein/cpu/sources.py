@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
-from . import codegen, packing, tile
+from . import packing, tile
+from .codegen import CannotCompile
 from .contraction import Contraction
 from .isa import host
 from .schedule import Schedule
+from .traversal import traversal
 
 SIDES = ("rows", "columns")
 
@@ -17,8 +19,8 @@ def sources(schedule: Schedule) -> list[tuple[str, str]]:
     if schedule.contraction is not None:
         return _contraction(schedule.contraction)
     try:
-        text = codegen.render(codegen.form(schedule.nest))
-    except codegen.CannotCompile as reason:
+        text = traversal(schedule.nest).form.source()
+    except CannotCompile as reason:
         text = f"none: {reason}"
     return [("generated loop nest", text)]
 
