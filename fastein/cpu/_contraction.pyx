@@ -14,7 +14,7 @@ from ._problem cimport (
 )
 from ._runtime cimport Step
 from ._threads cimport share
-from ._tickets cimport Call, blocks_of, matrices, room_bytes, tickets
+from ._tickets cimport Call, blocks_of, matrices, mirrors, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
 
 from time import perf_counter
@@ -125,6 +125,7 @@ cdef class Runner:
         p.itemsize = nest.itemsize
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
+        p.symmetric = schedule.symmetric and schedule.shared == COLUMNS
         p.tiles = <kernel_t><uintptr_t>tiles.address
         for s in range(2):
             p.side[s].bytes = block_bytes(p, s)
@@ -168,6 +169,7 @@ cdef class Runner:
         call.operand[1] = first if self.first else second
         call.result = result
         call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
+        call.halved = p.symmetric and first == second
         if threads == 1 or self.by_matrix:
             function = matrices
             threads = min(threads, p.batch.total)
@@ -187,6 +189,9 @@ cdef class Runner:
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call,
                       p.batch.total if function == matrices else threads, threads)
+                if call.halved and function == tickets:
+                    call.ticket = 0
+                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
             else:

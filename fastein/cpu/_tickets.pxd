@@ -9,6 +9,7 @@ cdef struct Call:
     char *operand[2]
     char *result
     bint streams
+    bint halved             # the result is symmetric: half of it is a mirror image
     char *shared[2]
     char *rooms
     Py_ssize_t room_bytes
@@ -23,4 +24,6 @@ cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil
 cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+cdef void mirrors(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil

@@ -36,6 +36,7 @@ STREAM_BYTES = 16e6
 DIRECT = 128
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
 TABLES = 64  # bytes of offsets that come with each element of a block
+MIRRORED = 128  # steps of the sum from which computing an element takes longer than copying it
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 
 
@@ -88,6 +89,9 @@ class Contraction:
         Whether each matrix of the batch is one thread's.
     streams : bool
         Whether the result is written past the caches.
+    symmetric : bool
+        Whether the result is symmetric, and half of it enough to compute, in calls whose operands
+        are the same memory.
     """
 
     tile: Tile
@@ -101,6 +105,7 @@ class Contraction:
     blocks: Blocks
     by_matrix: bool
     streams: bool
+    symmetric: bool
 
     def __str__(self) -> str:
         t, blocks = self.tile, self.blocks
@@ -111,11 +116,12 @@ class Contraction:
         )
         how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
         past = ", streaming stores" if self.streams else ""
+        half = "; half of it if both operands are the same memory" if self.symmetric else ""
         return (
             f"contraction: {t.dtype} tiles of {t.rows} rows ({t.vectors} vectors of "
             f"{t.vector_bytes} bytes) and {t.columns} columns; {sides}; blocks of "
             f"{blocks.free[0]} rows, {blocks.free[1]} columns, {blocks.depth} steps of the sum; "
-            f"{how}{past}"
+            f"{how}{past}{half}"
         )
 
 
@@ -179,8 +185,26 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
+    symmetric = (
+        "direct" not in packing
+        and _total(sums) >= MIRRORED
+        and [(axis.size, axis.strides[0]) for axis in rows]
+        == [(axis.size, axis.strides[1]) for axis in columns]
+        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
+    )
     return Contraction(
-        tile, inputs, batch, free, sums, packing, along, shared, blocks, by_matrix, streams
+        tile,
+        inputs,
+        batch,
+        free,
+        sums,
+        packing,
+        along,
+        shared,
+        blocks,
+        by_matrix,
+        streams,
+        symmetric,
     )
 
 
