@@ -9,6 +9,9 @@ matmul
 contraction
     packed panels and register tiles (:mod:`fastein.cpu.contraction`), for products of matrices
     in any layout. While its kernels are not there, one of the others stands in for it.
+permutation
+    blocks that are transposed on their way (:mod:`fastein.cpu.permutation`), for one operand of
+    which nothing is summed.
 
 The choice is the cheaper one by a small cost model over the canonical nest. Nothing here runs
 anything.
@@ -24,6 +27,7 @@ from .._nest import LoopNest
 from ._loop_order import loop_order
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
+from .permutation import Permutation, permutation, permutation_seconds
 
 MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
@@ -59,6 +63,7 @@ class Schedule:
     contraction: Contraction | None = None
     gain: float = 0.0
     """Seconds that a contraction gains over what stands in for it."""
+    permutation: Permutation | None = None
 
     @property
     def inner(self) -> str:
@@ -69,6 +74,8 @@ class Schedule:
     def __str__(self) -> str:
         if self.contraction is not None:
             return str(self.contraction)
+        if self.permutation is not None:
+            return str(self.permutation)
         if self.matrix is not None:
             m, sizes = self.matrix, self.nest.sizes
             extent = {
@@ -114,7 +121,13 @@ def schedule(
     order, seconds = loop_order(nest, machine)
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
-    axes = roles(ordered) if seconds > ENGINE_CALL else None
+    if seconds <= ENGINE_CALL:
+        return chosen
+    moved = permutation(ordered)
+    if moved is not None:
+        cost = permutation_seconds(ordered, machine)
+        return Schedule("permutation", ordered, cost, True, permutation=moved)
+    axes = roles(ordered)
     if axes is None:
         return chosen
     if matmul and seconds > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
