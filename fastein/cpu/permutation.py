@@ -120,9 +120,7 @@ def permutation(nest: LoopNest) -> Permutation | None:
             axes.remove(columns[0])
             _join(rows, columns, axes, size)
     axes.sort(key=lambda axis: -abs(axis.read))
-    return Permutation(
-        element, size, tuple(rows), tuple(columns), tuple(axes), origin, streams
-    )
+    return Permutation(element, size, tuple(rows), tuple(columns), tuple(axes), origin, streams)
 
 
 def _turned(nest: LoopNest) -> tuple[list[Axis], tuple[int, int]]:

@@ -170,9 +170,7 @@ class _Block:
             for place, value in zip(places, values, strict=True):
                 store(place, value)
 
-        emit.either(
-            self._way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store)
-        )
+        emit.either(self._way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store))
 
     def _shift(self, row: Any, column: Any, first: Any) -> None:
         """Write lines of the result, each from the ends of what is left and what has come.

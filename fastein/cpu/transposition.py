@@ -83,8 +83,10 @@ class Transposition:
         if size * self._emit.size < width:
             everything = list(range(2 * size))
             return self._collected([self._shuffle(a, b, everything) for a, b in pairs], width)
-        lanes = [list(range(start, start + self._lane)) for start in range(0, 2 * size, self._lane)]
-        chosen = [sum(lanes[parity::2], []) for parity in (0, 1)]
+        chosen = [
+            [element for element in range(2 * size) if element // self._lane % 2 == parity]
+            for parity in (0, 1)
+        ]
         return [
             register
             for elements in chosen
