@@ -15,7 +15,6 @@ LAYERS = {
     "errors": 0,
     "config": 0,
     "diagnose": 0,
-    "numpy_einsum": 0,
     "_parser": 1,
     "equation": 1,
     "path": 1,
@@ -172,6 +171,7 @@ LAZY = {
     "cpu.permutation_moves",
     "cpu.primitives",
     "cpu.tile_intrinsics",
+    "cpu.tile_scatter",
     "cpu.vectors",
 }
 

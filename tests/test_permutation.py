@@ -293,10 +293,6 @@ GOLDEN = pathlib.Path(__file__).parent / "golden" / "permutation"
 
 
 @pytest.mark.parametrize(("element", "isa"), [("raw2", AVX512), ("bool", AVX2)])
-def test_golden(element, isa, request):
+def test_golden(element, isa, golden):
     source = permutation_kernel.source(element, isa)
-    path = GOLDEN / f"{element}_{isa.name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-    assert path.read_text() == source
+    golden(GOLDEN / f"{element}_{isa.name}.txt", source)
