@@ -24,18 +24,8 @@ from ._panels cimport pack
 from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
 )
+from ._streams cimport fence
 from ._tile_tables cimport tabulate
-
-cdef extern from *:
-    """
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #define fastein_fence() _mm_sfence()
-    #else
-    #define fastein_fence() ((void)0)
-    #endif
-    """
-    void fastein_fence() noexcept nogil
 
 
 cdef struct Room:
@@ -143,7 +133,7 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
         one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room)
     if call.streams:
-        fastein_fence()
+        fence()
 
 
 # Threads together
@@ -216,4 +206,4 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
         add(&call.progress[task], 1)
         add(&call.done[ring], 1)
     if call.streams:
-        fastein_fence()
+        fence()

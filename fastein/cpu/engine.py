@@ -26,8 +26,6 @@ class Kernels:
 
     __slots__ = ("failed", "ready", "seconds")
 
-    compile_seconds = COMPILE_SECONDS
-
     def __init__(self) -> None:
         self.seconds = 0.0
         self.ready = False
@@ -43,7 +41,7 @@ class Kernels:
         They are compiled when it has been enough.
         """
         self.seconds += seconds
-        if self.ready or self.failed or self.seconds < self.compile_seconds:
+        if self.ready or self.failed or self.seconds < COMPILE_SECONDS:
             return
         self.failed = True  # until it has succeeded; other threads go on without
         try:
@@ -99,8 +97,6 @@ class Transposer(Kernels):
     """The kernel for permutations of one kind of elements."""
 
     __slots__ = ("element", "kernel")
-
-    compile_seconds = 0.1
 
     def __init__(self, element: str) -> None:
         super().__init__()

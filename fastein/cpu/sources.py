@@ -7,6 +7,7 @@ from math import prod
 from . import codegen, packing, permutation_kernel, tile
 from .contraction import Contraction
 from .isa import host
+from .permutation import Permutation
 from .schedule import Schedule
 
 SIDES = ("rows", "columns")
@@ -16,14 +17,19 @@ def sources(schedule: Schedule) -> list[tuple[str, str]]:
     """Return what runs a schedule: titles, and source below each."""
     if schedule.contraction is not None:
         return _contraction(schedule.contraction)
-    if schedule.permutation is not None and schedule.permutation.is_transposed:
-        element = schedule.permutation.element
-        return [("moving a block", permutation_kernel.source(element, host()))]
+    if schedule.permutation is not None:
+        return [("moving a block", _moves(schedule.permutation))]
     try:
         text = codegen.render(codegen.form(schedule.nest))
     except codegen.CannotCompile as reason:
         text = f"none: {reason}"
     return [("generated loop nest", text)]
+
+
+def _moves(plan: Permutation) -> str:
+    if plan.is_transposed:
+        return permutation_kernel.source(plan.element, host())
+    return "none: loops compiled ahead of time"
 
 
 def _contraction(plan: Contraction) -> list[tuple[str, str]]:
