@@ -28,13 +28,6 @@ from ._streams cimport fence
 from ._tile_tables cimport tabulate
 
 
-cdef struct Room:
-    # One thread's scratch memory.
-    char *block[2]
-    char *spare
-    Py_ssize_t *table
-
-
 # One block of either side
 
 
