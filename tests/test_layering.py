@@ -26,6 +26,7 @@ LAYERS = {
     "planner": 2,
     "target": 2,
     "store": 2,
+    "kernel_files": 2,
     "cpu": 3,
     "_dispatch": 4,
     "_plan_cache": 4,

@@ -47,6 +47,7 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -247,10 +248,12 @@ cdef class NestStep(Step):
             if self.called or self.work >= SHARE_WORK:
                 tier = self.tier
             self.called = True
-            if tier is not None and tier.kernel is not None:  # earned by calls of other shapes
-                self.use(tier.kernel)
-                function = self.function
-                tier = None
+            if tier is not None:
+                tier.spare(self.work * LOOP_SECONDS)
+                if tier.ready:
+                    self.use(tier.kernel)
+                    function = self.function
+                    tier = None
         start = perf_counter() if tier is not None else None
         # the pointers in the header are one kernel call's room: no sharing where there are any
         if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
@@ -261,9 +264,7 @@ cdef class NestStep(Step):
             with nogil:
                 function(data, self.nest.size, self.nest.stride, <char *>header, 0, n)
         if tier is not None:
-            kernel = tier.spend(perf_counter() - start)
-            if kernel is not None:
-                self.use(kernel)
+            tier.spend(perf_counter() - start)
         return 0
 
 

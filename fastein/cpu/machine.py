@@ -73,3 +73,30 @@ def _from_sysconf() -> dict[int, int]:
     names = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE", 3: "SC_LEVEL3_CACHE_SIZE"}
     known = getattr(os, "sysconf_names", {})
     return {level: os.sysconf(name) for level, name in names.items() if name in known}
+
+
+@functools.cache
+def processor() -> str:
+    """Return what tells this processor from those that may not run the same machine code."""
+    from . import _cpuid
+
+    return _cpuid.identity() or _from_cpuinfo() or _from_llvm()
+
+
+_TELLING = ("Features", "CPU implementer", "CPU architecture", "CPU variant", "CPU part")
+
+
+def _from_cpuinfo() -> str:
+    try:
+        with open("/proc/cpuinfo", "rb", buffering=0) as info:
+            lines = info.read(4096).decode(errors="replace").splitlines()  # of the first core
+    except OSError:
+        return ""
+    found = dict(line.split(":", 1) for line in reversed(lines) if line.startswith(_TELLING))
+    return " ".join(f"{name.strip()}:{value}" for name, value in sorted(found.items()))
+
+
+def _from_llvm() -> str:
+    from llvmlite import binding
+
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
