@@ -1,5 +1,4 @@
-"""A directory of small files under content keys, shared by processes that know nothing of
-each other.
+"""A directory of small files under content keys, which any number of processes share.
 
 What is read is code that will be run. So nothing is taken from a directory or a file that belongs
 to somebody else or that others may write to, and nothing whose checksum does not hold. Whatever

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing for its constant would cost more than this module
 if TYPE_CHECKING:
-    from typing import Any, Self, TypeVar, dataclass_transform
-
-    T = TypeVar("T", bound="Record")
+    from typing import Any, Self, dataclass_transform
 else:
 
     def dataclass_transform(**_):
@@ -23,12 +21,15 @@ else:
 class RecordType(type):
     """Makes the annotated names of a `Record` its fields."""
 
+    fields: tuple[str, ...]
+    defaults: dict[str, Any]
+
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> RecordType:
         fields = tuple(body.get("__annotations__", ()))
         defaults = {field: body.pop(field) for field in fields if field in body}
-        made = super().__new__(cls, name, bases, {**body, "__slots__": fields})
-        made.__match_args__ = fields  # type: ignore[attr-defined]
-        made._defaults = defaults  # type: ignore[attr-defined]
+        slots = {"__slots__": fields, "__match_args__": fields}
+        made = super().__new__(cls, name, bases, {**body, **slots})
+        made.fields, made.defaults = fields, defaults
         return made
 
 
@@ -49,7 +50,7 @@ class Record(metaclass=RecordType):
     """
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        fields = self.__slots__
+        fields = type(self).fields
         if named or len(values) != len(fields):
             values = self._complete(values, named)
         put = object.__setattr__
@@ -57,12 +58,12 @@ class Record(metaclass=RecordType):
             put(self, field, value)
 
     def _complete(self, values: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        name, fields = type(self).__name__, self.__slots__
+        """Return the values of all fields, in their order."""
+        name, fields = type(self).__name__, type(self).fields
         given = dict(zip(fields, values, strict=False))
-        unknown = [field for field in named if field in given or field not in fields]
-        if len(values) > len(fields) or unknown:
+        if len(values) > len(fields) or any(x in given or x not in fields for x in named):
             raise TypeError(f"{name} has the fields {', '.join(fields)}, each given once")
-        given = {**self._defaults, **given, **named}
+        given = {**type(self).defaults, **given, **named}
         missing = [field for field in fields if field not in given]
         if missing:
             raise TypeError(f"{name} lacks {', '.join(missing)}")
@@ -70,10 +71,13 @@ class Record(metaclass=RecordType):
 
     def replace(self, **changes: Any) -> Self:
         """Return a record with other values in some fields."""
-        return type(self)(**{**dict(zip(self.__slots__, self._values(), strict=True)), **changes})
+        return type(self)(**{**dict(self._items()), **changes})
+
+    def _items(self) -> list[tuple[str, Any]]:
+        return [(field, getattr(self, field)) for field in type(self).fields]
 
     def _values(self) -> tuple[Any, ...]:
-        return tuple([getattr(self, field) for field in self.__slots__])
+        return tuple([getattr(self, field) for field in type(self).fields])
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
@@ -90,8 +94,7 @@ class Record(metaclass=RecordType):
         return hash(self._values())
 
     def __repr__(self) -> str:
-        pairs = zip(self.__slots__, self._values(), strict=True)
-        return f"{type(self).__name__}({', '.join([f'{k}={v!r}' for k, v in pairs])})"
+        return f"{type(self).__name__}({', '.join([f'{k}={v!r}' for k, v in self._items()])})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._values()

@@ -149,21 +149,26 @@ def test_the_interpreter_ends_while_something_is_built(tmp_path):
 
 
 def test_the_interpreter_ends_in_the_midst_of_compiling():
-    in_a_process(EARN + """
+    in_a_process(
+        EARN
+        + """
     import time
     fastein.config(cache_dir=None)
     earn()
     while "numba" not in sys.modules:
         time.sleep(0.01)
     time.sleep(0.3)
-    """)
+    """
+    )
 
 
 @needs_fork
 @pytest.mark.parametrize("folder", ["cache", None])
 def test_a_child_builds_for_itself(tmp_path, folder):
     folder = str(tmp_path / folder) if folder else None
-    in_a_process(EARN + f"""
+    in_a_process(
+        EARN
+        + f"""
     fastein.config(cache_dir={folder!r})
     earn()
     children = []
@@ -176,17 +181,21 @@ def test_a_child_builds_for_itself(tmp_path, folder):
         children.append(child)
     assert all(os.waitpid(child, 0)[1] == 0 for child in children)
     assert background.wait(100) and engine_of("float64").ready and right()
-    """)
+    """
+    )
 
 
 def test_workers_do_not_hold_the_pipes_of_their_parents():
     """Whoever reads what this process says is not kept waiting by what it leaves behind."""
-    out = in_a_process("""
+    out = in_a_process(
+        """
     from fastein.cpu import background, worker
     worker.COMMAND = "import time; time.sleep(30)"
     background.submit(background.Order((), print, print, print))
     while background._thread.is_alive() and "subprocess" not in sys.modules:
         pass
     print("over")
-    """, timeout=20)
+    """,
+        timeout=20,
+    )
     assert "over" in out

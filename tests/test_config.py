@@ -74,7 +74,7 @@ def test_without_arguments_it_shows_the_settings():
         ({"num_threads": True}, TypeError, "integer"),
         ({"num_threads": None}, TypeError, "integer"),
         ({"memory_limit": "1GB"}, TypeError, "integer"),
-        ({"threads": 2}, TypeError, "buffer_pool, jit, memory_limit, num_threads"),
+        ({"threads": 2}, TypeError, "buffer_pool, cache_dir, jit, memory_limit, num_threads"),
     ],
 )
 def test_bad_values_change_nothing(change, error, says):

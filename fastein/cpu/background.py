@@ -52,7 +52,7 @@ class Order(NamedTuple):
     forget: Callable[[], None]
 
 
-class WorkerFailed(RuntimeError):
+class WorkerError(RuntimeError):
     """What went wrong in the worker, in its words."""
 
 
@@ -106,7 +106,7 @@ def _build(order: Order) -> None:
             worker = _start(order)
     report = worker and _ended(worker)
     if report:
-        raise WorkerFailed(report)
+        raise WorkerError(report)
     with no_fork:
         order.finish()
 
@@ -142,8 +142,7 @@ def _start(order: Order) -> Any:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
-            # out of reach of the terminal's Ctrl-C
-            **({"process_group": 0} if os.name == "posix" else {}),
+            process_group=0,  # out of reach of the terminal's Ctrl-C
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

@@ -15,7 +15,6 @@ import linecache
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from fastein.config import settings
@@ -24,13 +23,13 @@ from fastein.cpu._machine_code import MachineCode
 from fastein.cpu.forks import no_fork
 from fastein.cpu.image import Image, unpacked
 from fastein.cpu.machine import processor
+from fastein.record import Record
 from fastein.store import KernelStore, content_key
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(Record):
     """Machine code of one generated source.
 
     Attributes
@@ -46,10 +45,10 @@ class Kernel:
 
     address: int
     source: str
-    keepalive: object = field(repr=False, compare=False)
+    keepalive: object
 
 
-class NotStored(Exception):
+class NotStored(Exception):  # noqa: N818 (a fact about the kernel, not a fault)
     """A kernel would have to be compiled."""
 
 

@@ -38,7 +38,7 @@ _JUMPS = {
 """By machine: a jump to the address that follows it."""
 
 
-class CannotLink(Exception):
+class CannotLink(Exception):  # noqa: N818 (a fact about the object, not a fault)
     """The object has something that no image can have."""
 
 

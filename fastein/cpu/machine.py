@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
-from pathlib import Path
+
+from ..record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Record):
     """Rates from which schedules estimate times, in seconds.
 
     The defaults are those of a 2023 server core (3.5 GHz, 256-bit vectors). They only need to be
@@ -36,8 +35,7 @@ class Machine:
 MACHINE = Machine()
 
 
-@dataclass(frozen=True, slots=True)
-class Caches:
+class Caches(Record):
     """Bytes of the data caches that one core sees."""
 
     first: int = 32 << 10
@@ -57,16 +55,19 @@ def caches() -> Caches:
 
 def _from_sysfs() -> dict[int, int]:
     sizes = {}
-    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+    for index in range(8):
         try:
-            kind, level, size = [
-                (folder / name).read_text().strip() for name in ("type", "level", "size")
-            ]
+            kind, level, size = [_told(index, what) for what in ("type", "level", "size")]
             if kind in ("Data", "Unified"):
                 sizes[int(level)] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
         except (OSError, ValueError):
             continue
     return sizes
+
+
+def _told(index: int, what: str) -> str:
+    with open(f"/sys/devices/system/cpu/cpu0/cache/index{index}/{what}") as file:
+        return file.read().strip()
 
 
 def _from_sysconf() -> dict[int, int]:

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .._nest import LoopNest
-from . import background
 
 COMPILE_SECONDS = 0.4
-LOOK_SECONDS = 2e-3  # looking for stored kernels takes a few ms, the first time
+LOOK_SECONDS = 5e-3  # what looking for stored kernels takes, the first time
 AT_ONCE = 2  # times the price that a single call must gain to wait for its kernels
 
 _tiers: dict[Any, Tier] = {}
@@ -63,14 +62,16 @@ class Account:
     def spend(self, seconds: float) -> None:
         """Book time spent without the kernels.
 
-        They are looked for, and in the end built, when it has been enough.
+        They are built when it has been enough.
         """
         self.seconds += seconds
         if self.failure is not None:
             self._warn()
-        if self.ready or self.is_ordered or self.seconds < min(LOOK_SECONDS, self.price):
+        if self.ready or self.is_ordered or self.seconds < self.price:
             return
-        if not self._attempt(self.look) and self.seconds >= self.price and not self.is_ordered:
+        if not self._attempt(self.look) and not self.is_ordered:
+            from . import background
+
             self.is_ordered = True
             background.submit(
                 background.Order(self.kernels(), self.build, self._fail, self._forget)
@@ -78,7 +79,9 @@ class Account:
 
     def spare(self, seconds: float) -> None:
         """Have the kernels before a call that would lose so much time without them, if it pays."""
-        if self.ready or seconds < LOOK_SECONDS or self._attempt(self.look) or self.is_ordered:
+        if self.ready or self.is_ordered or self.seconds + seconds < LOOK_SECONDS:
+            return
+        if self._attempt(self.look) or self.is_ordered:
             return
         if seconds >= AT_ONCE * self.price:
             self._attempt(self.build)
@@ -102,8 +105,8 @@ class Account:
     def _warn(self) -> None:
         reason, self.failure = self.failure, None
         warnings.warn(
-            f"fastein could not compile kernels and goes on without them: {reason!r}. Please report "
-            f"this, with the versions of fastein, Numba and llvmlite",
+            f"fastein could not compile kernels and goes on without them: {reason!r}. Please "
+            f"report this, with the versions of fastein, Numba and llvmlite.",
             RuntimeWarning,
             stacklevel=4,
         )
