@@ -169,6 +169,11 @@ def on_change(listener: Callable[[], None]) -> None:
 def _apply(values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(settings, name, value)
+    changed()
+
+
+def changed() -> None:
+    """Tell all listeners that what they have derived from the settings is out of date."""
     for listener in _listeners:
         listener()
 

@@ -14,6 +14,7 @@ PACKAGE = Path(fastein.__file__).parent
 LAYERS = {
     "errors": 0,
     "record": 0,
+    "forks": 0,
     "config": 0,
     "diagnose": 0,
     "numpy_einsum": 0,

@@ -68,7 +68,7 @@ def test_threads_are_started_once_and_only_as_asked():
         import threading, fastein
         fastein.config(jit="never", num_threads=3)
         x = np.ones((1000, 1000))
-        einsum("ij->i", x[:100])
+        einsum("ij->i", x[:100], order="C")  # planned; early calls are not, and have one thread
         print(threading.active_count())
         for _ in range(5):
             einsum("ij->i", x)
@@ -355,3 +355,21 @@ def test_a_new_shape_runs_the_kernel_of_its_kind(monkeypatch):
         for _ in range(2):
             run(other)
         assert run.steps[0].kernel is tier.kernel is not None
+
+
+@pytest.mark.parametrize("equation", ["ij,jk->ik", "ij,ij->j"])
+def test_without_a_compiler_everything_is_answered_with_one_warning(equation):
+    in_a_process(f"""
+        import warnings, fastein
+        sys.modules["numba"] = None
+        fastein.config(jit="always", cache_dir=None)
+        a = np.arange(90 * 90.0).reshape(90, 90)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                assert np.allclose(einsum({equation!r}, a, a), np.einsum({equation!r}, a, a))
+        assert [str(x.message).count("report") for x in caught] == [1], caught
+        fastein.config(jit="tiered")
+        for _ in range(3):
+            assert np.allclose(einsum({equation!r}, a, a), np.einsum({equation!r}, a, a))
+    """)

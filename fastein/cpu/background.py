@@ -11,7 +11,7 @@ compiled is there for the next one.
 
 A forked child has neither thread nor worker: what was being built for its parent is, for it, not
 begun. Nothing is imported or compiled by the thread while the process forks
-(:mod:`fastein.cpu.forks`).
+(:mod:`fastein.forks`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..config import settings
-from .forks import no_fork
+from ..forks import no_fork
 
 WORKER_SECONDS = 300  # after which a worker is given up
 

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from fastein.config import settings
 from fastein.cpu import codegen
 from fastein.cpu._machine_code import MachineCode
-from fastein.cpu.forks import no_fork
 from fastein.cpu.image import Image, unpacked
 from fastein.cpu.machine import processor
+from fastein.forks import no_fork
+from fastein.kernel_files import KernelFiles
 from fastein.record import Record
 from fastein.store import KernelStore, content_key
 
@@ -146,15 +147,13 @@ def _version(package: str) -> str:
         found = [name for name in os.listdir(site) if name.startswith(f"{package}-")]
         if len(found) == 1 and found[0].endswith(".dist-info"):
             return found[0]
-    from importlib.metadata import version
-
+    with no_fork:
+        from importlib.metadata import version
     return version(package)
 
 
-def files() -> Any:
+def files() -> KernelFiles | None:
     """Return the `KernelFiles` of this user, None if none are to be kept."""
-    from fastein.kernel_files import KernelFiles
-
     if settings.cache_dir is None:
         return None
     return KernelFiles(os.path.join(settings.cache_dir, "kernels"))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._nest import LoopNest
+from ..forks import no_fork
 
 COMPILE_SECONDS = 0.4
 LOOK_SECONDS = 5e-3  # what looking for stored kernels takes, the first time
@@ -50,10 +51,16 @@ class Account:
             self.take()
             self.ready = True
 
+    def have(self) -> bool:
+        """Have the kernels at once, if they can be compiled at all; whether they are there."""
+        if not self.ready and not self.is_ordered:
+            self._attempt(self.build)
+        return self.ready
+
     def look(self) -> bool:
         """Take stored kernels into use; whether all are there by now."""
-        from .compiler import stored
-
+        with no_fork:
+            from .compiler import stored
         if not self.looked:
             self.looked = True
             stored(self.build)
@@ -70,8 +77,8 @@ class Account:
         if self.ready or self.is_ordered or self.seconds < self.price:
             return
         if not self._attempt(self.look) and not self.is_ordered:
-            from . import background
-
+            with no_fork:
+                from . import background
             self.is_ordered = True
             background.submit(
                 background.Order(self.kernels(), self.build, self._fail, self._forget)
@@ -84,7 +91,7 @@ class Account:
         if self._attempt(self.look) or self.is_ordered:
             return
         if seconds >= AT_ONCE * self.price:
-            self._attempt(self.build)
+            self.have()
 
     def _attempt(self, build: Callable[[], object]) -> object:
         """Call what may fail: no failure of the compiler may cost an answer."""
@@ -135,8 +142,8 @@ class Tier(Account):
 
 def tier_of(nest: LoopNest) -> Tier | None:
     """The account of a nest's form; None if no kernel can be generated for it."""
-    from .codegen import CannotCompile, form
-
+    with no_fork:
+        from .codegen import CannotCompile, form
     try:
         kind = form(nest)
     except CannotCompile:
@@ -147,7 +154,4 @@ def tier_of(nest: LoopNest) -> Tier | None:
 def compiled(nest: LoopNest) -> Any:
     """The generated kernel of a nest, or None if none can be generated for it."""
     tier = tier_of(nest)
-    if tier is None:
-        return None
-    tier.build()
-    return tier.kernel
+    return tier.kernel if tier is not None and tier.have() else None
