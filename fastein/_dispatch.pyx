@@ -15,12 +15,11 @@ import numpy as np
 from ._parser import parse, parse_key, sublist_key
 from ._plan_cache cimport Entry, find, generation, remember
 from ._plan_cache import clear_plans
-from .config import on_change, settings
+from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
 from .cpu._simple cimport Recipe, simple
 from .errors import EinsumError
 from .forks import no_fork
-from .numpy_einsum import numpy_einsum
 
 cnp.import_array()
 
@@ -240,7 +239,6 @@ cdef Names _names(object subscripts, tuple operands):
     if names is None:
         with no_fork:
             from .equation import expand
-            from .cpu import machine  # for the recipe
         parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
         names = Names()
         names.equation = expand(parsed, [x.shape for x in operands])

@@ -17,7 +17,6 @@ LAYERS = {
     "forks": 0,
     "config": 0,
     "diagnose": 0,
-    "numpy_einsum": 0,
     "_parser": 1,
     "equation": 1,
     "path": 1,

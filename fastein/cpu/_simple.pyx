@@ -20,6 +20,7 @@ from ._runtime cimport (
     Executable, NestStep, loops_executable, plans_can_wait, view_executable,
 )
 
+from ..forks import no_fork
 from ..path import SMALL_WORK
 
 cdef Rates _rates  # the machine's, from the first recipe on
@@ -43,8 +44,8 @@ cdef class Recipe:
         global _rates, _has_rates
         cdef int p, k, label
         if not _has_rates:
-            from .machine import MACHINE  # not before there is something to plan
-
+            with no_fork:
+                from .machine import MACHINE  # not before there is something to plan
             _rates = rates_of(MACHINE)
             _has_rates = True
         order = (*equation.output, *equation.summed)

@@ -161,7 +161,7 @@ def files() -> KernelFiles | None:
 
 def _from_disk(key: str, source: str) -> Kernel | None:
     own = files()
-    data = own and own.read(key)
+    data = own.read(key) if own is not None else None
     if data is None:
         return None
     try:
