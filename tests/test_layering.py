@@ -13,6 +13,8 @@ PACKAGE = Path(fastein.__file__).parent
 # The first entry that a module's name starts with decides.
 LAYERS = {
     "errors": 0,
+    "record": 0,
+    "forks": 0,
     "config": 0,
     "diagnose": 0,
     "_parser": 1,
@@ -25,6 +27,7 @@ LAYERS = {
     "planner": 2,
     "target": 2,
     "store": 2,
+    "kernel_files": 2,
     "cpu": 3,
     "_dispatch": 4,
     "_plan_cache": 4,

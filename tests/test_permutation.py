@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import random
 import warnings
@@ -78,7 +77,7 @@ def check(array, axes, out, memory, level, streams):
     plan = permutation(nest)
     if plan is None:
         return None
-    plan = dataclasses.replace(plan, streams=streams)
+    plan = plan.replace(streams=streams)
     memory[...] = POISON
     moved = array.view(np.uint8) != 0 if array.dtype == bool else array
     with np.errstate(all="ignore"):

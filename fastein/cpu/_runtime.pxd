@@ -17,16 +17,17 @@ cdef class NestStep(Step):
     cdef bint may_promote
     cdef bint called
     cdef KernelRun generated
+    cdef bint provisional         # there is no plan of the call yet
     cdef Header header
     cdef int *slots
     cdef double work
     cdef bint parallel
 
+    cdef void wait_for_plan(self) noexcept
     cdef int perform_many(self, char **slots) except -1
     cdef int perform_large(self, char **data, Header *header) except -1
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
-    cdef int book(self, object tier, double seconds) except -1
     cdef Py_ssize_t threads(self) except -1
 
 
@@ -53,6 +54,7 @@ cdef class Executable:
     cdef int perform(self, char **slots) except -1
 
 
+cdef bint plans_can_wait() noexcept
 cdef Executable view_executable(object dtype, int ndim, npy_intp *shape, npy_intp *strides)
 cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shape,
                                  npy_intp *strides, NestStep step)

@@ -17,7 +17,8 @@ from time import perf_counter
 
 import numpy as np
 
-from ..config import settings
+from ..config import changed, settings
+from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
@@ -46,6 +47,10 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
+
+# Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
+cdef double _unplanned = 0.01
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -129,7 +134,7 @@ cdef class MatmulStep(Step):
         if not stands:
             self.nest.perform(slots)
         if tier is not None:
-            self.nest.book(tier, perf_counter() - start)
+            tier.spend(perf_counter() - start)
         return 0
 
 
@@ -179,14 +184,25 @@ cdef class NestStep(Step):
     @property
     def tier(self):
         if self._tier is None and self.may_promote and self.traversal is not None:
-            from .tiers import tier_of
-
+            with no_fork:
+                from .tiers import tier_of
             self._tier = tier_of(self.traversal.form)
+            self.may_promote = self._tier is not None
         return self._tier
 
     @property
     def kernel(self):
         return None if self.generated is None else self.generated.kernel
+
+    cdef void wait_for_plan(self) noexcept:
+        """Stand in for a plan until its making is worth its time.
+
+        The first plan of a process takes 10 ms, for its modules are loaded. Calls that are soon
+        over run as one nest instead until that has cost as much; then all are planned.
+        """
+        self.provisional = True
+        self.may_promote = False
+        self.work = max(self.work, PROMOTE_WORK)
 
     def use(self, kernel):
         """Run a generated kernel, that of the step's traversal, from now on."""
@@ -226,10 +242,12 @@ cdef class NestStep(Step):
         tier = self.account()
         if self.generated is not None:
             return self.generated.perform(data, self.threads())
-        start = perf_counter() if tier is not None else None
+        start = perf_counter() if tier is not None or self.provisional else None
         self.perform_baseline(data, header)
+        if self.provisional:
+            book_unplanned(perf_counter() - start)
         if tier is not None:
-            self.book(tier, perf_counter() - start)
+            tier.spend(perf_counter() - start)
         return 0
 
     cdef object account(self):
@@ -240,17 +258,12 @@ cdef class NestStep(Step):
             if self.called or self.work >= SHARE_WORK:
                 tier = self.tier
             self.called = True
-            if tier is not None and tier.kernel is not None:  # earned by calls of other shapes
-                self.use(tier.kernel)
-                tier = None
+            if tier is not None:
+                tier.spare(self.work * LOOP_SECONDS)
+                if tier.ready:
+                    self.use(tier.kernel)
+                    tier = None
         return tier
-
-    cdef int book(self, object tier, double seconds) except -1:
-        """Book time spent without the generated kernel."""
-        kernel = tier.spend(seconds)
-        if kernel is not None:
-            self.use(kernel)
-        return 0
 
     cdef int perform_baseline(self, char **data, Header *header) except -1:
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
@@ -262,6 +275,20 @@ cdef class NestStep(Step):
 
     cdef Py_ssize_t threads(self) except -1:
         return <Py_ssize_t>settings.num_threads if self.work >= SHARE_WORK else 1
+
+
+cdef int book_unplanned(double seconds) except -1:
+    """Book a call that ran without a plan; in the end have all calls planned."""
+    global _unplanned
+    if _unplanned > 0:
+        _unplanned -= seconds
+        if _unplanned <= 0:
+            changed()
+    return 0
+
+
+cdef bint plans_can_wait() noexcept:
+    return _unplanned > 0
 
 
 cdef class Executable:

@@ -22,10 +22,10 @@ counts in bytes: ``a_i[j * step_aj]`` is the element ``j * step_aj`` bytes behin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from ..record import Record
 from .rendering import (
     ITEMSIZE,
     REMARKS,
@@ -72,8 +72,7 @@ class CannotCompile(Exception):  # noqa: N818 (a fact about the nest, not a faul
     """This nest has no generated kernel; the ahead-of-time baseline runs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Record):
     """The static key of a kernel: all that its source depends on.
 
     Attributes
@@ -207,10 +206,10 @@ def form(nest: Any, shared: int = 0, wide: bool = False, vector_bytes: int = 0) 
     accesses = tuple(map(access, nest.strides, sizes))
     found = Form(name, summed, accesses, shared, long, wide)
     if vector_bytes and _can_stream(found):
-        return replace(found, streams=vector_bytes // ITEMSIZE[name])
+        return found.replace(streams=vector_bytes // ITEMSIZE[name])
     if found.jammed is None or _jams(nest, ITEMSIZE[name]):
         return found
-    return replace(found, jam=False)
+    return found.replace(jam=False)
 
 
 def _can_stream(form: Form) -> bool:

@@ -14,11 +14,11 @@ few vectors are at work at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from .._nest import LoopNest
+from ..record import Record
 from .isa import host
 from .rendering import (
     ITEMSIZE,
@@ -41,8 +41,7 @@ LARGE = 256 << 10  # bytes of an operand that is not read by strides
 MOST_INPUTS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Crossed:
+class Crossed(Record):
     """What the code of a kernel that goes through tiles depends on.
 
     Attributes

@@ -1,89 +1,48 @@
 """When kernels that serve many equations are there.
 
 A few kernels serve every contraction of a dtype, one every permutation of elements of one size.
-Those of an engine are compiled together, once the ways that stand in for them have taken as long as
+Those of an engine are built together, once the ways that stand in for them have taken as long as
 compiling takes (see :mod:`fastein.cpu.tiers`).
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from . import permutation_kernel
+from . import packing, permutation_kernel
 from ._contraction import Runner
 from .compiler import Kernel
 from .isa import host
 from .schedule import Schedule
+from .tiers import Account
 from .tile import ARITHMETIC, kernel, tile_for
 
 # Less than compiling takes (0.4 s): the kernels serve all contractions of a dtype.
 COMPILE_SECONDS = 0.25
 
 
-class Kernels:
-    """Some kernels, and the time that was spent without them."""
-
-    __slots__ = ("failed", "ready", "seconds")
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.ready = False
-        self.failed = False
-
-    def build(self) -> None:
-        """Compile the kernels if that has not been done."""
-        raise NotImplementedError
-
-    def spend(self, seconds: float) -> None:
-        """Book time spent, or about to be spent, without the kernels.
-
-        They are compiled when it has been enough.
-        """
-        self.seconds += seconds
-        if self.ready or self.failed or self.seconds < COMPILE_SECONDS:
-            return
-        self.failed = True  # until it has succeeded; other threads go on without
-        try:
-            self.build()
-        except Exception as reason:
-            # the answer is there already: no failure of the compiler may cost it
-            _warn(reason)
-            return
-        except BaseException:  # the user's impatience says nothing about the compiler
-            self.failed = False
-            raise
-        self.failed = False
-
-
-def _warn(reason: Exception) -> None:
-    warnings.warn(
-        f"fastein could not compile kernels and goes on without: {reason!r}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-
-
-class Engine(Kernels):
+class Engine(Account):
     """The kernels for contractions of one dtype."""
 
     __slots__ = ("dtype", "packs")
 
     def __init__(self, dtype: str) -> None:
-        super().__init__()
+        super().__init__(COMPILE_SECONDS)
         self.dtype = dtype
         self.packs: dict[str, Any] = {}
 
-    def build(self) -> None:
-        """Compile the kernels if that has not been done."""
-        from . import packing
+    def kernels(self) -> tuple[Callable[[], object], ...]:
+        return partial(kernel, tile_for(self.dtype, host())), *self._packing().values()
 
-        if self.ready:
-            return
-        element = ARITHMETIC[self.dtype].packed
+    def take(self) -> None:
         kernel(tile_for(self.dtype, host()))
-        self.packs = {how: packing.kernel(how, element, host()) for how in packing.KINDS}
-        self.ready = True
+        self.packs = {how: pack() for how, pack in self._packing().items()}
+
+    def _packing(self) -> dict[str, Callable[[], Any]]:
+        element = ARITHMETIC[self.dtype].packed
+        return {how: partial(packing.kernel, how, element, host()) for how in packing.KINDS}
 
     def runner(self, schedule: Schedule) -> Runner:
         """Return what runs a schedule; the kernels must be ready."""
@@ -93,21 +52,21 @@ class Engine(Kernels):
         return Runner(schedule.nest, plan, kernel(plan.tile), packs)
 
 
-class Transposer(Kernels):
+class Transposer(Account):
     """The kernel for permutations of one kind of elements."""
 
     __slots__ = ("element", "kernel")
 
     def __init__(self, element: str) -> None:
-        super().__init__()
+        super().__init__(COMPILE_SECONDS)
         self.element = element
         self.kernel: Kernel | None = None
 
-    def build(self) -> None:
-        """Compile the kernel if that has not been done."""
-        if not self.ready:
-            self.kernel = permutation_kernel.kernel(self.element, host())
-            self.ready = True
+    def kernels(self) -> tuple[Callable[[], object], ...]:
+        return (partial(permutation_kernel.kernel, self.element, host()),)
+
+    def take(self) -> None:
+        self.kernel = permutation_kernel.kernel(self.element, host())
 
 
 _engines: dict[str, Engine] = {}
@@ -120,5 +79,5 @@ def engine_of(dtype: str) -> Engine:
 
 
 def transposer_of(element: str) -> Transposer:
-    """Return the one transposer of a kind of elements, a key of `fastein.cpu.elements.ELEMENTS`."""
+    """Return the one transposer of a kind of elements."""
     return _transposers.setdefault(element, Transposer(element))

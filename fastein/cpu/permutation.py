@@ -16,11 +16,11 @@ The model:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from .._nest import LoopNest
+from ..record import Record
 from .machine import Machine, caches
 
 LINE = 64
@@ -38,8 +38,7 @@ class Axis(NamedTuple):
     written: int
 
 
-@dataclass(frozen=True, slots=True)
-class Permutation:
+class Permutation(Record):
     """How a permutation runs.
 
     Attributes

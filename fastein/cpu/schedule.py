@@ -19,11 +19,11 @@ anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 from .._nest import LoopNest
+from ..record import Record
 from ._loop_order import loop_order
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
@@ -37,8 +37,7 @@ ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
 KERNEL_WORK = 4096  # iterations below which no kernel is generated
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixAxes:
+class MatrixAxes(Record):
     """The axes of a two-operand nest by role; the second operand has no rows, the first no columns.
 
     Axes within a role stand in an order in which the operand that holds most of the data can
@@ -51,8 +50,7 @@ class MatrixAxes:
     sums: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Record):
     """How one nest runs."""
 
     family: str
@@ -137,7 +135,7 @@ def schedule(
     small = None
     if engine and ordered.iterations >= KERNEL_WORK:
         path = _traversal(ordered)
-        chosen = replace(chosen, traversal=path)
+        chosen = chosen.replace(traversal=path)
         small = path if path is not None and _is_small(path, ordered, axes) else None
     if axes is None:
         return chosen
@@ -151,13 +149,11 @@ def schedule(
         cost = contraction_seconds(ordered, plan, machine)
         if cost < seconds:
             gain = chosen.seconds - cost
-            chosen = replace(
-                chosen, family="contraction", seconds=cost, contraction=plan, gain=gain
-            )
+            chosen = chosen.replace(family="contraction", seconds=cost, contraction=plan, gain=gain)
     if small is not None:
         cost = unrolled_seconds(small, machine)
         if cost < chosen.seconds:  # NumPy's matmul stands in for it, where that was chosen
-            chosen = replace(chosen, family="nest", seconds=cost, contraction=None, gain=0.0)
+            chosen = chosen.replace(family="nest", seconds=cost, contraction=None, gain=0.0)
     return chosen
 
 

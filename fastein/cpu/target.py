@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._nest import LoopNest
 from ..config import settings
+from ..forks import no_fork
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _placed, _runtime
 from .gemm import Multiply, matrix_layouts
@@ -61,12 +62,13 @@ def _contraction(step: Contract) -> _runtime.Step:
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
     if chosen.contraction is not None:
-        from ._contraction import ContractionStep
-        from .engine import engine_of
+        with no_fork:
+            from ._contraction import ContractionStep
+            from .engine import engine_of
 
         engine = engine_of(chosen.nest.dtype.name)
         if settings.jit == "always":
-            engine.build()
+            engine.have()
         return ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
     if chosen.permutation is not None:
         return _permutation(chosen, chosen.permutation, slots)
@@ -76,14 +78,15 @@ def _contraction(step: Contract) -> _runtime.Step:
 def _permutation(
     chosen: Schedule, permutation: Permutation, slots: tuple[int, ...]
 ) -> _runtime.Step:
-    from ._permutation import PermutationStep
-    from .engine import transposer_of
+    with no_fork:
+        from ._permutation import PermutationStep
+        from .engine import transposer_of
 
     if not permutation.is_transposed or settings.jit == "never":
         return PermutationStep(slots, chosen, None)
     transposer = transposer_of(permutation.element)
     if settings.jit == "always":
-        transposer.build()
+        transposer.have()
     return PermutationStep(slots, chosen, transposer)
 
 
@@ -95,7 +98,9 @@ def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
         promotes = chosen.family == "nest"
         return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
     if settings.jit == "always" and chosen.contraction is None and nest.traversal is not None:
-        nest.use(compiled(nest.traversal.form))
+        kernel = compiled(nest.traversal.form)
+        if kernel is not None:
+            nest.use(kernel)
     return nest
 
 

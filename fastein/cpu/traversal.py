@@ -12,10 +12,10 @@ Results are the same bits for any number of threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from .._nest import LoopNest
+from ..record import Record
 from ._loop_order import loop_order
 from .codegen import ROWS, Form, form
 from .crossed import Crossed, Tiled, crossed
@@ -33,8 +33,7 @@ MOST_PARTS = 64
 PART_COST = 1 / 64  # bytes of partial results for each byte of the operands
 
 
-@dataclass(frozen=True, slots=True)
-class Traversal:
+class Traversal(Record):
     """How a generated kernel goes through a nest.
 
     Attributes

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import NamedTuple
 
 from .._nest import LoopNest
+from ..record import Record
 from .isa import host
 from .rendering import (
     ITEMSIZE,
@@ -45,8 +45,7 @@ MOST_INPUTS = 4
 Index = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Unrolled:
+class Unrolled(Record):
     """What the code of a kernel with unrolled loops depends on.
 
     Attributes
