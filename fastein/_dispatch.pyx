@@ -259,6 +259,11 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
     cdef tuple operands
     if len(arguments) < 2:
         raise EinsumError("einsum needs the subscripts and at least one operand")
+    if _is_on_device(arguments, out):
+        from fastein_cuda.dispatch import einsum as on_device
+
+        return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
+                         optimize=optimize, strict=strict)
     if _is_foreign(arguments, out):
         return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
     if out is not None and not isinstance(out, ndarray):
@@ -331,6 +336,25 @@ cdef bint _is_list_of_operands(tuple given):
     return len(given) == 1 and isinstance(given[0], (list, tuple)) and len(given[0]) > 0
 
 
+cdef bint _is_on_device(tuple arguments, object out) except -1:
+    """Whether some operand lies on a GPU."""
+    for x in arguments:
+        if type(x) is list or type(x) is tuple:  # a list of operands; all of them do, or none
+            x = x[0] if len(x) > 0 else None
+        if _lies_on_device(x):
+            return True
+    return _lies_on_device(out)
+
+
+cdef bint _lies_on_device(object x) except -1:
+    if x is None or type(x) in _PLAIN or isinstance(x, ndarray):
+        return False
+    if hasattr(x, "__cuda_array_interface__"):
+        return True
+    where = getattr(x, "__dlpack_device__", None)
+    return where is not None and not isinstance(x, type) and where()[0] in _CUDA_DEVICES
+
+
 cdef bint _is_foreign(tuple arguments, object out) except -1:
     """Whether some operand's own library wants to answer (NEP 18)."""
     for x in arguments:
@@ -347,6 +371,7 @@ cdef bint _has_own_function(object x) except -1:
     return own is not None and own is not ndarray.__array_function__
 
 
+_CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
 _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 
 

@@ -1,0 +1,129 @@
+"""Generated source to a cubin, through numba-cuda, NVVM and nvJitLink. No device is needed.
+
+numba-cuda is imported by the first compilation, never before.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+from dataclasses import dataclass
+from typing import Any
+
+from fastein.store import KernelStore, content_key
+
+from . import codegen
+from .codegen import THREADS, Form
+
+Capability = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cubin:
+    """Machine code of one kernel.
+
+    Attributes
+    ----------
+    entry : str
+        The kernel's name in it.
+    image : bytes
+        The ELF file that the driver loads.
+    source : str
+        The generated source.
+    """
+
+    entry: str
+    image: bytes
+    source: str
+
+
+_store: KernelStore[Cubin] = KernelStore()
+
+
+def cubin(form: Form, capability: Capability) -> Cubin:
+    """Return the machine code of a form's kernel for a compute capability."""
+    source = _rendered(form)
+    key = content_key(codegen.VERSION, source, form, capability, *toolchain())
+    return _store.get(key, lambda: build(form, capability))
+
+
+_rendered = functools.cache(codegen.render)
+
+
+@functools.cache
+def toolchain() -> tuple[str, ...]:
+    """Return what else the machine code of a source depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for package in ("numba-cuda", "llvmlite", "nvidia-nvvm", "nvidia-nvjitlink"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:  # it comes with a CUDA toolkit then
+            found.append(f"{package} of the system")
+    return tuple(found)
+
+
+def build(form: Form, capability: Capability) -> Cubin:
+    """Compile a form's kernel."""
+    library = lower(form, capability)
+    return Cubin(library._entry_name, bytes(library.get_cubin(cc=_target(capability)).code), _rendered(form))
+
+
+def lower(form: Form, capability: Capability) -> Any:
+    """Return numba-cuda's library of a form's kernel, from which it gives PTX, SASS and cubin."""
+    from numba.cuda import types
+    from numba.cuda.compiler import _compile_pyfunc_with_fixup
+    from numba.cuda.core.compiler_lock import global_compiler_lock
+
+    with global_compiler_lock:
+        library, _ = _compile_pyfunc_with_fixup(
+            _define(_rendered(form)),
+            types.void(*_signature(form)),
+            device=False,
+            cc=_target(capability),
+            abi="numba",
+            launch_bounds=(THREADS, 1),
+        )
+    return library
+
+
+def _target(capability: Capability) -> tuple[int, int, str]:
+    """Return the architecture, with the instructions that only this generation has."""
+    return (*capability, "a" if capability >= (9, 0) else "")
+
+
+def _signature(form: Form) -> list[Any]:
+    """Return the types of a kernel's parameters."""
+    from numba.cuda import types
+
+    from . import primitives
+
+    index = primitives.Index(64 if form.wide else 32)
+    kinds = []
+    operand = 0
+    for _, kind in codegen.parameters(form):
+        if kind == "pointer":
+            kinds.append(
+                primitives.Pointer(
+                    form.stored[operand],
+                    form.arithmetic,
+                    form.lanes if form.vectors[operand] else 1,
+                    form.alignment[operand],
+                )
+            )
+            operand += 1
+        else:
+            kinds.append(index if kind == "index" else types.int64)
+    return kinds
+
+
+def _define(source: str) -> Any:
+    """Execute a source among the primitives, where tracebacks and Numba find its lines."""
+    from . import primitives
+
+    names = {name: getattr(primitives, name) for name in codegen.PRIMITIVES}
+    filename = f"<fastein_cuda kernel {content_key(source)[:16]}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    exec(compile(source, filename, "exec"), names)
+    return names["kernel"]
