@@ -192,10 +192,12 @@ def _bytes(count: int) -> str:
 
 def _sources(plan: Plan) -> list[str]:
     from .cpu.codegen import CannotCompile, form, render
+    from .cpu.schedule import Schedule
 
     lines = []
     for number, step in enumerate(plan.steps):
         if isinstance(step, Contract):
+            assert isinstance(step.schedule, Schedule)
             lines += ["", f"step {number}, generated loop nest:", ""]
             try:
                 lines += render(form(step.schedule.nest)).rstrip().split("\n")

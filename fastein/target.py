@@ -10,17 +10,14 @@ if TYPE_CHECKING:
 
 
 class Schedule(Protocol):
-    """How one nest runs: its family, its loops in order, its estimated time. Plain data."""
+    """How one nest runs: its family and what else its target decided. Plain data."""
 
     @property
     def family(self) -> str: ...
 
-    @property
-    def nest(self) -> LoopNest: ...
-
 
 class Target(Protocol):
-    """A machine that runs loop nests. `fastein.cpu` is one, `fastein_cuda` will be another."""
+    """A machine that runs loop nests: `fastein.cpu` is one, `fastein_cuda` another."""
 
     def schedule(self, nest: LoopNest) -> Schedule:
         """Choose family, loop order and vector axis. Pure."""

@@ -41,6 +41,8 @@ class Operand(NamedTuple):
     device : Device
     kind : Kind
         The library it belongs to.
+    readonly : bool
+        Whether nobody may write to it.
     """
 
     array: Any
@@ -48,6 +50,7 @@ class Operand(NamedTuple):
     layout: Layout
     device: Device
     kind: Kind
+    readonly: bool = False
 
     @property
     def range(self) -> tuple[int, int]:
@@ -78,9 +81,20 @@ class DeviceArray:
     device : Device
     owner : object
         Keeps the memory.
+    readonly : bool
+        Whether `out` may not be this array.
     """
 
-    __slots__ = ("__weakref__", "address", "device", "dtype", "owner", "shape", "strides")
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "device",
+        "dtype",
+        "owner",
+        "readonly",
+        "shape",
+        "strides",
+    )
 
     def __init__(
         self,
@@ -90,7 +104,9 @@ class DeviceArray:
         dtype: np.dtype[Any],
         device: Device,
         owner: Any,
+        readonly: bool = False,
     ) -> None:
+        self.readonly = readonly
         self.address = address
         self.shape = shape
         self.strides = strides
@@ -114,7 +130,7 @@ class DeviceArray:
             "shape": self.shape,
             "strides": self.strides,
             "typestr": self.dtype.str,
-            "data": (self.address, False),
+            "data": (self.address, self.readonly),
             "version": 3,
             "stream": LEGACY_STREAM,
         }
@@ -154,7 +170,9 @@ class Kind:
         strides = interface.get("strides")
         address = interface["data"][0]
         strides = dense_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
-        return self._operand(array, address, shape, strides, dtype, device_of_address(address))
+        device = device_of_address(address)
+        operand = self._operand(array, address, shape, strides, dtype, device)
+        return operand._replace(readonly=bool(interface["data"][1]))
 
     def _operand(
         self,
@@ -167,7 +185,7 @@ class Kind:
     ) -> Operand:
         element = ELEMENTS.get(dtype.name)
         step = 1 if element is None else element.alignment
-        aligned = address % step == 0 and not any([stride % step for stride in strides])
+        aligned = address % step == 0 and not any(stride % step for stride in strides)
         return Operand(array, address, Layout(shape, strides, dtype, aligned), device, self)
 
     def stream(self, operand: Operand) -> int:
@@ -197,9 +215,10 @@ class OwnKind(Kind):
     """`DeviceArray`."""
 
     def operand(self, array: DeviceArray) -> Operand:
-        return self._operand(
+        operand = self._operand(
             array, array.address, array.shape, array.strides, array.dtype, array.device
         )
+        return operand._replace(readonly=array.readonly)
 
     def stream(self, operand: Operand) -> int:
         return LEGACY_STREAM
@@ -210,9 +229,7 @@ class CuPyKind(Kind):
 
     def operand(self, array: Any) -> Operand:
         device = numbered_device(array.device.id)
-        return self._operand(
-            array, array.data.ptr, array.shape, array.strides, array.dtype, device
-        )
+        return self._operand(array, array.data.ptr, array.shape, array.strides, array.dtype, device)
 
     def stream(self, operand: Operand) -> int:
         return int(_library("cupy").cuda.get_current_stream().ptr)
@@ -401,10 +418,14 @@ def asarray(array: Any, device: Device | None = None) -> Any:
     ------
     CudaUnavailableError
         If there is no device.
+    TypeError
+        If the elements are Python objects.
     """
     if is_on_device(array):
         return array
     host = np.array(array, order="K", copy=True, subok=False)
+    if host.dtype.hasobject:
+        raise TypeError("Python objects cannot lie on a GPU: there are no kernels for them")
     chosen = default_device() if device is None else device
     memory = _Allocation(chosen, host.nbytes)
     flat = np.frombuffer(_in_memory_order(host).tobytes(), np.uint8)

@@ -151,7 +151,9 @@ def parameters(form: Form) -> list[tuple[str, str]]:
     The pointers come first, one per operand. Counts bound loops, and are of 64 bits always.
     """
     pointers = [(_operand(form, op), "pointer") for op in range(form.nin + 1)]
-    names = ["items"] if isinstance(form, NestForm) else ["X", "Y", "x_tiles", *_division("x_tiles")]
+    names = (
+        ["items"] if isinstance(form, NestForm) else ["X", "Y", "x_tiles", *_division("x_tiles")]
+    )
     if isinstance(form, TileForm):
         names += ["y_tiles", *_division("y_tiles")]
     groups = _groups(form)
@@ -192,7 +194,7 @@ def _reads_step(form: Form, op: int, loop: int) -> bool:
 def _loop(form: Form, loop: int) -> str:
     if isinstance(form, TileForm) and loop >= form.rank - 2:
         return "yx"[loop - form.rank + 2]
-    letters = "ijklmnopqrstuvw"
+    letters = "ijklmnopq"
     return letters[loop] if form.rank <= len(letters) else f"i{loop}"
 
 
@@ -203,6 +205,7 @@ def _operand(form: Form, op: int) -> str:
 
 
 def size_name(form: Form, loop: int) -> str:
+    """Return the name of the parameter that is a loop's size."""
     return _loop(form, loop).upper()
 
 
@@ -211,6 +214,7 @@ def _division(name: str) -> list[str]:
 
 
 def step_name(form: Form, op: int, loop: int) -> str:
+    """Return the name of the parameter that is an operand's stride along a loop."""
     return f"step_{_operand(form, op)}{_loop(form, loop)}"
 
 
@@ -363,18 +367,18 @@ def _tile(form: TileForm) -> list[str]:
     lines += [
         f"shared = shelf(zero({bases[staged[0]]}))",
         f"for r in range(0, {edge}, {rows}):",
-        f"    for c in range(0, {edge}, {ROW}):",
+        f"    for s in range(0, {edge}, {ROW}):",
         "        x = clipped(x_from + row + r, X)",
-        "        y = clipped(y_from + lane + c, Y)",
+        "        y = clipped(y_from + lane + s, Y)",
         *[
-            f"        put(shared, (row + r) * {pitch} + lane + {_plus(slots[op])}c, "
+            f"        put(shared, (row + r) * {pitch} + lane + {_plus(slots[op])}s, "
             f"load({_address(form, op, bases[op], inner)}))"
             for op in staged
         ],
         "barrier()",
     ]
     factors = [
-        f"get(shared, (lane + c) * {pitch} + row + {_plus(slots[op])}r)"
+        f"get(shared, (lane + s) * {pitch} + row + {_plus(slots[op])}r)"
         if form.staged[op]
         else f"load({_address(form, op, bases[op], inner)})"
         for op in range(form.nin)
@@ -382,9 +386,9 @@ def _tile(form: TileForm) -> list[str]:
     return [
         *lines,
         f"for r in range(0, {edge}, {rows}):",
-        f"    for c in range(0, {edge}, {ROW}):",
-        "        live = (x_from + lane + c < X) & (y_from + row + r < Y)",
-        "        x = clipped(x_from + lane + c, X)",
+        f"    for s in range(0, {edge}, {ROW}):",
+        "        live = (x_from + lane + s < X) & (y_from + row + r < Y)",
+        "        x = clipped(x_from + lane + s, X)",
         "        y = clipped(y_from + row + r, Y)",
         f"        product = {' * '.join(factors)}",
         f"        store({_address(form, form.nin, bases[form.nin], inner)}, product, live)",

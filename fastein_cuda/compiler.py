@@ -67,7 +67,11 @@ def toolchain() -> tuple[str, ...]:
 def build(form: Form, capability: Capability) -> Cubin:
     """Compile a form's kernel."""
     library = lower(form, capability)
-    return Cubin(library._entry_name, bytes(library.get_cubin(cc=_target(capability)).code), _rendered(form))
+    return Cubin(
+        library._entry_name,
+        bytes(library.get_cubin(cc=architecture(capability)).code),
+        _rendered(form),
+    )
 
 
 def lower(form: Form, capability: Capability) -> Any:
@@ -81,14 +85,14 @@ def lower(form: Form, capability: Capability) -> Any:
             _define(_rendered(form)),
             types.void(*_signature(form)),
             device=False,
-            cc=_target(capability),
+            cc=architecture(capability),
             abi="numba",
             launch_bounds=(THREADS, 1),
         )
     return library
 
 
-def _target(capability: Capability) -> tuple[int, int, str]:
+def architecture(capability: Capability) -> tuple[int, int, str]:
     """Return the architecture, with the instructions that only this generation has."""
     return (*capability, "a" if capability >= (9, 0) else "")
 

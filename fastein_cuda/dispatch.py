@@ -9,7 +9,7 @@ from fastein._dispatch import normalised_options
 from fastein._parser import parse, parse_key, sublist_key
 from fastein.equation import expand
 from fastein.errors import EinsumError
-from fastein.plan import Layout, Options, View
+from fastein.plan import Options, View
 from fastein.planner import make_plan
 
 from .arrays import Kind, Operand, dense_strides, is_on_device, operand_of
@@ -63,6 +63,8 @@ def einsum(
     subscripts, arrays = _arguments(operands)
     found = [operand_of(x) for x in _checked(subscripts, arrays, out)]
     target = operand_of(out) if out is not None else None
+    if target is not None and target.readonly:
+        raise EinsumError("out is read-only")
     device = _one_device(found if target is None else [*found, target])
     kind = found[0].kind
     if kind.contiguous and order in ("K", "A"):

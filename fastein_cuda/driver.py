@@ -92,7 +92,10 @@ class CudaDevice:
         name = call("cuDeviceGetName", 200, self._handle)
         self.name = f"{name.split(bytes(1))[0].decode()} (device {ordinal})"
         self.machine = Machine(
-            (self._attribute("COMPUTE_CAPABILITY_MAJOR"), self._attribute("COMPUTE_CAPABILITY_MINOR")),
+            (
+                self._attribute("COMPUTE_CAPABILITY_MAJOR"),
+                self._attribute("COMPUTE_CAPABILITY_MINOR"),
+            ),
             self._attribute("MULTIPROCESSOR_COUNT"),
             self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"),
         )
@@ -157,7 +160,7 @@ class CudaDevice:
         kinds = codegen.parameters(launch.form)
         pointers = len(kinds) - len(launch.scalars)
         # every argument has eight bytes; of the narrower ones the kernel reads the lower four
-        values = (ctypes.c_int64 * len(kinds))(*[0] * pointers, *launch.scalars)
+        values: Any = (ctypes.c_int64 * len(kinds))(*[0] * pointers, *launch.scalars)
         places = (ctypes.c_void_p * len(kinds))(
             *[ctypes.addressof(values) + 8 * n for n in range(len(kinds))]
         )
@@ -191,6 +194,8 @@ class CudaDevice:
                 function = call("cuModuleGetFunction", module, compiled.entry.encode())
                 self._functions[compiled.entry] = function
             if launch.shared > STATIC_SHARED:
-                attribute = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                attribute = (
+                    _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                )
                 call("cuFuncSetAttribute", function, attribute, launch.shared)
         return function

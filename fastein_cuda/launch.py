@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastein.plan import Plan
 
@@ -12,7 +11,7 @@ from . import codegen
 from .codegen import THREADS, NestForm
 from .device import Device, Launch
 from .elements import ELEMENTS
-from .loops import Loops, magic
+from .loops import magic
 from .schedule import NestSchedule, TileSchedule, schedule
 
 SCRATCH_ALIGNMENT = 256  # bytes; what cudaMalloc gives
@@ -23,7 +22,9 @@ AnySchedule = NestSchedule | TileSchedule
 def launch_of(chosen: AnySchedule) -> Launch:
     """Return the launch of a schedule."""
     known = _numbers(chosen)
-    scalars = tuple([known[name] for name, kind in codegen.parameters(chosen.form) if kind != "pointer"])
+    scalars = tuple(
+        [known[name] for name, kind in codegen.parameters(chosen.form) if kind != "pointer"]
+    )
     return Launch(chosen.form, scalars, chosen.grid, _shared(chosen))
 
 
@@ -106,7 +107,9 @@ def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device) -> Step
 
     def otherwise() -> Runner:
         if not alternative:
-            alternative.append(_runner(schedule(chosen.loops, device.machine, vectors=False), device))
+            alternative.append(
+                _runner(schedule(chosen.loops, device.machine, vectors=False), device)
+            )
         return alternative[0]
 
     return Step(slots, _needed(chosen), _runner(chosen, device), otherwise)

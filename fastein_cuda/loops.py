@@ -93,7 +93,9 @@ def fused(loops: Loops) -> Loops:
 
     Nests come fused; this is for copies, whose operands differ in dtype.
     """
-    sizes, rows, summed = [], [], []
+    sizes: list[int] = []
+    rows: list[tuple[int, ...]] = []
+    summed: list[bool] = []
     columns = list(zip(*loops.strides, strict=True))
     for size, steps, is_sum in zip(loops.sizes, columns, loops.summed, strict=True):
         if (

@@ -263,7 +263,9 @@ def _register_reader(name: str) -> Any:
     def read(typingctx: Any, like: Any) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             kind = ir.FunctionType(_I32, [])
-            register = builder.module.declare_intrinsic(f"llvm.nvvm.read.ptx.sreg.{name}", fnty=kind)
+            register = builder.module.declare_intrinsic(
+                f"llvm.nvvm.read.ptx.sreg.{name}", fnty=kind
+            )
             number = builder.call(register, [])
             return number if like.bits == 32 else builder.zext(number, _I64)
 
@@ -364,7 +366,7 @@ def folded(typingctx: Any, value: Any) -> Any:
         add = signature(single, single, single)
         while len(lanes) > 1:
             half = len(lanes) // 2
-            lanes = [_sum(context, builder, add, lanes[k :: half][:2]) for k in range(half)]
+            lanes = [_sum(context, builder, add, lanes[k::half][:2]) for k in range(half)]
         return lanes[0]
 
     return single(value), lower
@@ -479,7 +481,11 @@ def _cast(builder: Any, value: Any, source: Element, target: Element) -> Any:
         if source.name == "float64" and target.name == "float16":
             return _by_lane(builder, value, _half_of)
         single = _cast(builder, value, source, _FLOAT32)
-        return _by_lane(builder, single, _half_of) if target.name == "float16" else _rounded(builder, single)
+        return (
+            _by_lane(builder, single, _half_of)
+            if target.name == "float16"
+            else _rounded(builder, single)
+        )
     if source.kind == "c":
         parts = _parts(builder, value)
         part = _PART[source.name]

@@ -239,9 +239,7 @@ class Lockstep:
         if ((written == self.epoch) & (shelf.writer[at] != self.number)).any():
             raise SimulatedFault("shared memory is read without a barrier after the write")
         fresh = shelf.read[at] != self.epoch
-        shelf.reader[at] = np.where(
-            fresh | (shelf.reader[at] == self.number), self.number, SEVERAL
-        )
+        shelf.reader[at] = np.where(fresh | (shelf.reader[at] == self.number), self.number, SEVERAL)
         shelf.read[at] = self.epoch
         found: np.ndarray = shelf.values[at]
         return found

@@ -207,9 +207,7 @@ def _moves(loops: Loops) -> tuple[str, ...]:
 # --- nests --------------------------------------------------------------------------------------
 
 
-def _nest(
-    loops: Loops, machine: Machine, vectors: bool = True, split: bool = True
-) -> NestSchedule:
+def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = True) -> NestSchedule:
     lane_axis = _lane_axis(loops)
     ordered = loops.reordered(_loop_order(loops, lane_axis))
     along = "terms" if lane_axis is not None and loops.summed[lane_axis] else "items"
@@ -264,7 +262,9 @@ def _loop_order(loops: Loops, lane_axis: int | None) -> list[int]:
 def _inner(loops: Loops, along: str, outputs: int) -> int | None:
     """Return the position of the axis along which threads stand, None if there is none."""
     position = outputs - 1 if along == "items" else len(loops.sizes) - 1
-    return position if position >= 0 and (along == "items") == (not loops.summed[position]) else None
+    return (
+        position if position >= 0 and (along == "items") == (not loops.summed[position]) else None
+    )
 
 
 def _lanes(loops: Loops, along: str, outputs: int) -> int:
@@ -290,9 +290,7 @@ def _lanes(loops: Loops, along: str, outputs: int) -> int:
     return lanes
 
 
-def _vector_operands(
-    loops: Loops, along: str, outputs: int, lanes: int
-) -> tuple[bool, ...]:
+def _vector_operands(loops: Loops, along: str, outputs: int, lanes: int) -> tuple[bool, ...]:
     """Tell which operands are read and written in vectors."""
     axis = _inner(loops, along, outputs)
     if lanes == 1 or axis is None:

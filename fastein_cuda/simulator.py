@@ -40,9 +40,7 @@ class SimulatedDevice:
 
     name = "simulator"
 
-    def __init__(
-        self, machine: Machine = SMALL, edit: Callable[[str], str] | None = None
-    ) -> None:
+    def __init__(self, machine: Machine = SMALL, edit: Callable[[str], str] | None = None) -> None:
         self.machine = machine
         self.memory = Memory()
         self.edit = edit

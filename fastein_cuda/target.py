@@ -23,19 +23,28 @@ class CudaTarget:
         return schedule(loops_of(nest), self.device.machine)
 
     def executable(self, plan: Plan) -> Executable:
-        """Make a plan callable: its kernels are compiled here."""
+        """Make a plan callable: its kernels are compiled here.
+
+        Raises
+        ------
+        TypeError
+            If there are no kernels for a dtype.
+        """
+        element_of(plan.dtype)
         layouts = [*plan.operands, *[buffer.layout for buffer in plan.buffers], plan.result]
         steps: list[Step] = []
         workspace = 0
         for step in plan.steps:
-            if isinstance(step, View):
-                continue  # of which the caller makes an array of its kind
+            if isinstance(step, View) or 0 in plan.result.shape:
+                continue  # a view is the caller's to make; of nothing, there is nothing to do
             slots, chosen = self._scheduled(step, layouts)
             steps.append(step_of(slots, chosen, self.device))
             workspace = max(workspace, workspace_of(chosen, self.device))
         return Executable(plan, steps, workspace, self.device)
 
-    def _scheduled(self, step: object, layouts: list[Layout]) -> tuple[tuple[int, ...], AnySchedule]:
+    def _scheduled(
+        self, step: object, layouts: list[Layout]
+    ) -> tuple[tuple[int, ...], AnySchedule]:
         """Return the slots of a step's operands, and how it runs."""
         if isinstance(step, Contract):
             slots = (*[slot.number for slot in step.inputs], step.output.number)

@@ -5,76 +5,96 @@ import numpy as np
 import fastein
 import fastein_cuda
 from fastein_cuda.arrays import DeviceArray
-
-
-def base_of(array):
-    """The owner of an array's memory."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+from fastein_cuda.elements import ELEMENTS
 
 
 class Mirror:
-    """Host arrays and their copies on the device, bases once, so that views stay views."""
+    """Host arrays on the device, each owner of memory once, so that views stay views."""
 
     def __init__(self):
-        self.bases = {}
-        self.copies = {}
+        self.owners = {}  # id -> (host array, its bytes on the device)
+        self.copies = []  # (array on the device, host array)
 
-    def __call__(self, array):
-        if not isinstance(array, np.ndarray):
-            array = np.asarray(array)
-        base = base_of(array)
-        if id(base) not in self.bases:
-            raw = np.frombuffer(base.tobytes("A"), np.uint8)
-            self.bases[id(base)] = (base, fastein_cuda.asarray(raw))
-        offset = array.ctypes.data - lowest(base)
-        owner = self.bases[id(base)][1]
+    def to_device(self, array):
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if id(owner) not in self.owners:
+            self.owners[id(owner)] = owner, fastein_cuda.asarray(_bytes_of(owner))
+        memory = self.owners[id(owner)][1]
+        offset = array.ctypes.data - owner.ctypes.data
         copy = DeviceArray(
-            owner.address + offset, array.shape, array.strides, array.dtype, owner.device, owner
+            memory.address + offset,
+            array.shape,
+            array.strides,
+            array.dtype,
+            memory.device,
+            memory,
+            not array.flags.writeable,
         )
-        self.copies[id(copy)] = (copy, array)
+        self.copies.append((copy, array))
         return copy
 
-    def back(self, result):
-        """The result as NumPy would give it: a view of a host array, a scalar or an array."""
-        for copy, array in self.copies.values():
+    def to_host(self, result):
+        """Return a result as NumPy would give it: a view, a scalar or an array."""
+        for copy, array in self.copies:
             if result is copy:
                 return array
             if result.owner is copy:
-                return np.lib.stride_tricks.as_strided(array, result.shape, result.strides)
+                view = np.lib.stride_tricks.as_strided(array, result.shape, result.strides)
+                return view if view.ndim else view[()]
         host = fastein_cuda.to_host(result)
         return host if host.ndim else host[()]
 
     def refresh(self):
         """Copy the device's memory back into the host's."""
-        for base, owner in self.bases.values():
-            raw = fastein_cuda.to_host(owner)
-            if base.flags.writeable:
-                whole = np.ndarray(base.nbytes, np.uint8, base.data if base.flags.c_contiguous else base.T.data)
-                whole[...] = raw
+        for owner, memory in self.owners.values():
+            if owner.flags.writeable:
+                _bytes_of(owner)[...] = fastein_cuda.to_host(memory)
 
 
-def lowest(base):
-    """The lowest address of an array that owns its memory."""
-    return base.ctypes.data
+def _bytes_of(owner):
+    """Return all memory of an array that owns it."""
+    if not owner.nbytes:
+        return np.zeros(1, np.uint8)
+    dense = owner if owner.flags.c_contiguous else owner.T
+    return dense.reshape(-1).view(np.uint8)
 
 
 def einsum(*arguments, out=None, **kwargs):
     """`fastein.einsum` with every array on the current device."""
     mirror = Mirror()
+
+    def moved(x):
+        return mirror.to_device(np.asarray(x))
+
     if isinstance(arguments[0], (str, bytes)):
         operands = arguments[1:]
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = operands[0]
-        moved = (arguments[0], *[mirror(np.asarray(x)) for x in operands])
+        given = [arguments[0], *map(moved, operands)]
     else:
         pairs = len(arguments) // 2 * 2
-        moved = tuple(
-            mirror(np.asarray(x)) if k < pairs and k % 2 == 0 else x for k, x in enumerate(arguments)
-        )
-    into = None if out is None else mirror(out)
-    result = fastein.einsum(*moved, out=into, **kwargs)
-    if out is not None:
+        given = [moved(x) if k < pairs and k % 2 == 0 else x for k, x in enumerate(arguments)]
+    into = mirror.to_device(out) if isinstance(out, np.ndarray) else out
+    result = fastein.einsum(*given, out=into, **kwargs)
+    if isinstance(out, np.ndarray):
         mirror.refresh()
-    return mirror.back(result)
+    return mirror.to_host(result)
+
+
+def is_for_devices(call):
+    """Whether a call of the fuzz has only arrays that can be on a device."""
+    listed = [x for x in call.operands if isinstance(x, (list, tuple))]
+    if listed and len(call.operands) == 1:
+        return False  # which may be an operand or a list of operands
+    try:
+        arrays = [np.asarray(x) for x in call.operands]
+        dtypes = [x.dtype for x in arrays]
+        if "dtype" in call.kwargs:
+            dtypes.append(np.dtype(call.kwargs["dtype"]))
+    except (TypeError, ValueError):
+        return False
+    if isinstance(call.kwargs.get("out"), np.ndarray):
+        dtypes.append(call.kwargs["out"].dtype)
+    return all(dtype.isnative and dtype.name in ELEMENTS for dtype in dtypes)

@@ -1,0 +1,127 @@
+"""Kernels to machine code, without a device: registers, spills, instructions, PTX version."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("numba_cuda", reason="needs numba-cuda")
+
+from test_cuda_codegen import FORMS
+
+from fastein_cuda import compiler
+from fastein_cuda.elements import ELEMENTS
+
+CAPABILITIES = [(8, 0), (9, 0)]
+
+
+def nvdisasm():
+    """Where nvdisasm is: beside the other wheels of CUDA, or in the path."""
+    import nvidia
+
+    for root in nvidia.__path__:
+        for found in Path(root).glob("*/bin/nvdisasm"):
+            return str(found)
+    return shutil.which("nvdisasm")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is in a kernel's machine code."""
+
+    opcodes: frozenset
+    ptx_version: tuple
+
+    @property
+    def spills(self):
+        return {op for op in self.opcodes if op.startswith(("STL", "LDL"))}
+
+    def has(self, *names):
+        return all(any(op.startswith(name) for op in self.opcodes) for name in names)
+
+
+def report(form, capability, tmp_path):
+    library = compiler.lower(form, capability)
+    cc = compiler.architecture(capability)
+    version = re.search(r"\.version (\d+)\.(\d+)", library.get_asm_str(cc=cc))
+    path = tmp_path / "kernel.cubin"
+    path.write_bytes(bytes(library.get_cubin(cc=cc).code))
+    sass = subprocess.run([nvdisasm(), "-c", path], capture_output=True, text=True, check=True)
+    opcodes = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", sass.stdout)
+    return Report(frozenset(opcodes), tuple(map(int, version.groups())))
+
+
+needs_disassembler = pytest.mark.skipif(nvdisasm() is None, reason="needs nvdisasm")
+
+
+@needs_disassembler
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form(name, capability, tmp_path):
+    found = report(FORMS[name], capability, tmp_path)
+    assert not found.spills
+    assert found.ptx_version <= (9, 0)
+    assert found.has("STG")
+
+
+@needs_disassembler
+def test_vectors_are_one_instruction(tmp_path):
+    found = report(FORMS["copy"], (9, 0), tmp_path)
+    assert found.has("LDG.E.128", "STG.E.128")
+
+
+@needs_disassembler
+def test_shared_memory_and_barriers(tmp_path):
+    for name in ("row_sums", "transpose"):
+        assert report(FORMS[name], (9, 0), tmp_path).has("STS", "LDS", "BAR.SYNC")
+
+
+@pytest.mark.parametrize("stored", ELEMENTS)
+def test_every_dtype(stored):
+    for name in ("matmul", "column_sums", "transpose"):
+        form = FORMS[name]
+        natural = ELEMENTS[stored].alignment
+        form = replace(
+            form,
+            stored=(stored,) * len(form.stored),
+            arithmetic=ELEMENTS[stored].arithmetic,
+            alignment=(natural,) * len(form.stored),
+        )
+        assert compiler.cubin(form, (9, 0)).image[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("source", ELEMENTS)
+def test_every_conversion(source):
+    for target in ("bool", "int8", "uint64", "float16", "bfloat16", "float64", "complex64"):
+        form = replace(
+            FORMS["convert"],
+            stored=(source, target),
+            arithmetic=ELEMENTS[source].arithmetic,
+            alignment=(1, ELEMENTS[target].alignment),
+        )
+        assert compiler.cubin(form, (9, 0)).image
+
+
+def test_vectors_of_every_width():
+    for stored, lanes in [("int8", 16), ("bool", 4), ("int16", 8), ("float16", 8), ("bfloat16", 2)]:
+        form = replace(
+            FORMS["copy"],
+            stored=(stored, stored),
+            arithmetic=ELEMENTS[stored].arithmetic,
+            lanes=lanes,
+            alignment=(lanes * ELEMENTS[stored].itemsize,) * 2,
+        )
+        assert compiler.cubin(form, (8, 0)).image
+
+
+def test_wide_indices():
+    assert compiler.cubin(replace(FORMS["matmul"], wide=True), (9, 0)).image
+
+
+def test_a_kernel_is_compiled_once(monkeypatch):
+    first = compiler.cubin(FORMS["copy"], (9, 0))
+    monkeypatch.setattr(compiler, "build", None)
+    assert compiler.cubin(FORMS["copy"], (9, 0)) is first
