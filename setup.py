@@ -15,7 +15,7 @@ NUMPY_MACROS = [
     ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
 ]
 ARITHMETIC_MODULES = {
-    f"fastein.cpu.{name}" for name in ("_inner_loops", "_sum_pairs", "_map_pairs")
+    f"fastein.cpu.{name}" for name in ("_inner_loops", "_sum_pairs", "_map_pairs", "_triple_pairs")
 }
 # CYTHON_CCOMPLEX=0: C99 complex products check for NaN and call a library routine; the naive
 # product is both what NumPy computes and what the compiler can vectorise.
@@ -23,18 +23,15 @@ EXTRA_MACROS = {name: [("CYTHON_CCOMPLEX", "0")] for name in ARITHMETIC_MODULES}
 WITHOUT_NUMPY = {"fastein._parser"}
 
 # Sums may be regrouped, so that reductions vectorise; NaN and infinity keep their meaning, which
-# is why this is not -ffast-math.
+# is why this is not -ffast-math. Products of three would be regrouped as well.
 ARITHMETIC_FLAGS = {
-    "unix": [
-        "-O3",
-        "-fno-math-errno",
-        "-fno-trapping-math",
-        "-fno-signed-zeros",
-        "-fassociative-math",
-    ],
+    "unix": ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"],
     "msvc": ["/O2"],
 }
-ARITHMETIC_FLAGS["mingw32"] = ARITHMETIC_FLAGS["unix"]
+REGROUPING_FLAGS = {"unix": ["-fassociative-math"], "msvc": []}
+KEEP_ORDER = {"fastein.cpu._triple_pairs"}
+for flags in (ARITHMETIC_FLAGS, REGROUPING_FLAGS):
+    flags["mingw32"] = flags["unix"]
 
 JOBS = os.cpu_count() or 1
 
@@ -55,10 +52,12 @@ class BuildExt(build_ext):
     """Adds the flags that depend on the compiler, which is known only once the build starts."""
 
     def build_extensions(self) -> None:
-        flags = ARITHMETIC_FLAGS.get(self.compiler.compiler_type, [])
+        compiler = self.compiler.compiler_type
         for ext in self.extensions:
             if ext.name in ARITHMETIC_MODULES:
-                ext.extra_compile_args = [*ext.extra_compile_args, *flags]
+                ext.extra_compile_args += ARITHMETIC_FLAGS.get(compiler, [])
+                if ext.name not in KEEP_ORDER:
+                    ext.extra_compile_args += REGROUPING_FLAGS.get(compiler, [])
         super().build_extensions()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +23,15 @@ def both_tiers(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run a test without compiled kernels, and as a user's process would."""
     with fastein.config(jit=request.param):
         yield request.param
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare generated source with a golden file, or write that one if asked to."""
+
+    def compare(path: Path, source: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.write_text(source)
+        assert source == path.read_text(), "see the docstring of test_codegen"
+
+    return compare

@@ -1,4 +1,4 @@
-"""Assertions that several test modules share."""
+"""Operands and assertions that several test modules share."""
 
 import subprocess
 import sys
@@ -21,6 +21,29 @@ def attempt(*args, **kwargs):
     except (ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
         return error
 """
+
+
+def any_bits(rng, dtype, shape):
+    """Return an array of any bit patterns."""
+    dtype = np.dtype(dtype)
+    return rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
+
+
+def numbers(dtype, shape, seed=0, true=0.3):
+    """Return floats around 0, integers of any bits, or bools, such a share of them true."""
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    rng = np.random.default_rng([seed, *shape])
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return rng.random(shape) < true
+    if dtype.kind in "iu":
+        return any_bits(rng, dtype, shape)
+    array = rng.standard_normal(shape).astype(dtype)
+    if dtype.kind == "c":
+        array.imag = rng.standard_normal(shape)
+    elif dtype.char == "g":
+        array += rng.standard_normal(shape) * np.longdouble(2) ** -60  # beyond a float64
+    return array
 
 
 def same(*args, **kwargs):

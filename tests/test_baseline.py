@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import numbers
 
 from fastein import config, einsum, explain
 
@@ -15,22 +16,6 @@ TOLERANCE = {"e": 1e-3, "f": 1e-5, "F": 1e-5}
 def baseline():
     with config(jit="never", num_threads=1):
         yield
-
-
-def values(dtype, shape, seed=0):
-    rng = np.random.default_rng(seed)
-    kind = np.dtype(dtype)
-    if kind.kind == "b":
-        return rng.random(shape) < 0.3
-    if kind.kind in "iu":
-        count = int(np.prod(shape)) * kind.itemsize
-        return rng.integers(0, 256, count, np.uint8).view(kind).reshape(shape)
-    array = rng.standard_normal(shape).astype(kind)
-    if kind.kind == "c":
-        array.imag = rng.standard_normal(shape)
-    elif dtype == "g":
-        array += rng.standard_normal(shape) * np.longdouble(2) ** -60  # beyond a float64
-    return array
 
 
 def reference(equation, *arrays):
@@ -104,8 +89,8 @@ def operands_of(equation, dtype, step=1):
     terms = equation.split("->")[0].split(",")
     shapes = [[SIZES[x] for x in term] for term in terms]
     if step == 1:
-        return [values(dtype, shape, seed) for seed, shape in enumerate(shapes)]
-    wide = [values(dtype, [2 * n for n in shape], seed) for seed, shape in enumerate(shapes)]
+        return [numbers(dtype, shape, seed) for seed, shape in enumerate(shapes)]
+    wide = [numbers(dtype, [2 * n for n in shape], seed) for seed, shape in enumerate(shapes)]
     return [
         x[tuple(slice(None, None, 2) if k % 2 else slice(None, 0, -2) for k in range(x.ndim))]
         for x in wide
@@ -148,6 +133,11 @@ PAIRS = [
     "hij,hij->i",
     "hij,hij->j",
     "hij,hji->",
+    "ij,i,j->ij",
+    "ij,ij,j->i",
+    "ij,i,j->",
+    "hij,hi,j->j",
+    "hij,hij,hj->ji",
 ]
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -164,7 +154,7 @@ def test_the_two_innermost_loops(dtype, layout):
         for rows, columns in ((2, 9), (3, 5), (4, 33), (7, 70), (9, 2)):
             sizes = {"h": 2, "i": rows, "j": columns}
             operands = [
-                LAYOUTS[layout](values(dtype, [sizes[x] for x in term], seed))
+                LAYOUTS[layout](numbers(dtype, [sizes[x] for x in term], seed))
                 for seed, term in enumerate(terms)
             ]
             want = reference(equation, *operands)
@@ -179,7 +169,7 @@ def test_the_two_innermost_loops(dtype, layout):
 @pytest.mark.parametrize("dtype", ["?", "b", "q", "f", "d", "D", "g"])
 @pytest.mark.parametrize("length", [63, 64, 255, 256, 1024, 1025])
 def test_rows_at_the_limits_of_short(dtype, layout, length):
-    matrix, vector = values(dtype, (6, length)), values(dtype, length, 1)
+    matrix, vector = numbers(dtype, (6, length)), numbers(dtype, length, 1)
     matrix, vector = LAYOUTS[layout](matrix), LAYOUTS[layout](vector)
     for equation, operands in (("ij->i", (matrix,)), ("ij,j->i", (matrix, vector))):
         check(einsum(equation, *operands), reference(equation, *operands), 10 * length)
@@ -188,8 +178,8 @@ def test_rows_at_the_limits_of_short(dtype, layout, length):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5])
 def test_sums_in_chunks(dtype, count):
-    x, y = values(dtype, count), values(dtype, (2, count), 1)
-    tall = values(dtype, (count, 2), 2)
+    x, y = numbers(dtype, count), numbers(dtype, (2, count), 1)
+    tall = numbers(dtype, (count, 2), 2)
     for equation, operands in (
         ("i->", (x,)),
         ("i,i->", (x, y[1])),
@@ -283,12 +273,12 @@ def test_products_go_from_left_to_right(count, dtype):
     ]
     for first in range(count - 2):
         for last in range(first + 2, count):
-            factors = [np.ones(9, dtype)] * count
-            factors[first] = factors[first + 1] = np.full(9, huge, dtype)
-            factors[last] = np.full(9, tiny, dtype)
-            for operands in (factors, [factors[0], *[x[0] for x in factors[1:]]]):
-                term = ",".join("i" if np.ndim(x) else "" for x in operands)
-                for right in ("i", ""):
+            factors = [np.ones((2, 9), dtype)[:, ::2]] * count  # two loops
+            factors[first] = factors[first + 1] = np.full((2, 9), huge, dtype)[:, ::2]
+            factors[last] = np.full((2, 9), tiny, dtype)[:, ::2]
+            for operands in (factors, [factors[0], *[x[0, 0] for x in factors[1:]]]):
+                term = ",".join("hi" if np.ndim(x) else "" for x in operands)
+                for right in ("hi", "i", "h", ""):
                     got = einsum(f"{term}->{right}", *operands, optimize=False)
                     assert not np.isfinite(got).any(), (first, last)
 
@@ -311,7 +301,7 @@ def test_nothing_is_skipped_and_nothing_read_from_the_output():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_deep_odometers(dtype):
-    wide = values(dtype, (3,) * 9)[::2, :, ::2, :, ::2, :, ::2]
+    wide = numbers(dtype, (3,) * 9)[::2, :, ::2, :, ::2, :, ::2]
     equation = "abcdefghi->bdfa"
     check(einsum(equation, wide), reference(equation, wide), 500)
     assert "nest: " in explain(equation, wide)

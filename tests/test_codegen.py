@@ -51,12 +51,8 @@ def nest(dtype, sizes, strides, summed):
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_golden(name, request):
-    source = render(make(*FORMS[name]))
-    path = GOLDEN / f"{name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(source)
-    assert source == path.read_text(), "see this module's docstring"
+def test_golden(name, golden):
+    golden(GOLDEN / f"{name}.txt", render(make(*FORMS[name])))
 
 
 def test_no_golden_file_is_left_over():

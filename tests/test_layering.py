@@ -167,7 +167,14 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 
 
 # Modules that nothing imports before a kernel is compiled.
-LAZY = {"cpu.compiler", "cpu.moves", "cpu.tile_intrinsics", "cpu.primitives", "cpu.vectors"}
+LAZY = {
+    "cpu.compiler",
+    "cpu.moves",
+    "cpu.tile_intrinsics",
+    "cpu.tile_scatter",
+    "cpu.primitives",
+    "cpu.vectors",
+}
 
 
 def test_targets_know_nothing_of_each_other():

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import any_bits
 
 from fastein.cpu import packing
 from fastein.cpu.isa import AVX2, AVX512, NEON, PLAIN
@@ -40,7 +41,7 @@ every_kernel = pytest.mark.parametrize(
 def numbers(rng, element, shape):
     """Return an array of any bit patterns, but for the NaN of float16, whose payload may change."""
     dtype = np.dtype(DTYPES[element][0])
-    raw = rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
+    raw = any_bits(rng, dtype, shape)
     if dtype.kind == "f":
         return np.where(np.isnan(raw), dtype.type(0.1), raw)
     return raw
@@ -204,12 +205,8 @@ SOURCES = [
 
 
 @pytest.mark.parametrize(("kind", "element", "isa"), SOURCES, ids="-".join)
-def test_golden(kind, element, isa, request):
-    source = packing.source(kind, element, ISAS[isa])
-    path = GOLDEN / f"{kind}_{element}_{isa}.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+def test_golden(kind, element, isa, golden):
+    golden(GOLDEN / f"{kind}_{element}_{isa}.txt", packing.source(kind, element, ISAS[isa]))
 
 
 def test_no_golden_file_is_left_over():

@@ -6,17 +6,22 @@ often enough gets a generated kernel, which is faster; what is measured here is 
 In the folder `asv_bench`, ``python -m benchmarks.small_calls`` prints the whole table::
 
     python -m benchmarks.small_calls --dtypes i4 i8 --groups products stacks --behind 20
+
+and with ``--random 2000`` calls that nobody has listed: equations of the corpus as well, every
+dtype, every axis of a size of its own.
 """
 
 import argparse
 from dataclasses import dataclass
 from itertools import product
-from math import exp, log
+from math import exp, log, prod
+from random import Random
 from time import perf_counter
 
 import numpy as np
 
 import fastein
+from fastein.testing.corpus import CORPUS
 
 from .rivals import RIVALS
 
@@ -32,6 +37,7 @@ GROUPS = {
 }
 VIEWS = GROUPS["copies"].split()  # einsum returns a view, unless it is given an array to fill
 DTYPES = ("f4", "f8", "c16", "i8", "i4", "i1", "?", "f2")
+ANY_DTYPE = "?bhilBHILefdgFDG"
 LAYOUTS = {
     "C": np.ascontiguousarray,
     "F": np.asfortranarray,
@@ -45,22 +51,24 @@ BATCH_SECONDS = 0.0003  # calls between two looks at the clock
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A call: every axis has `size` elements."""
+    """A call: the sizes are those of the labels, in the order of the alphabet."""
 
     equation: str
     dtype: str
     layout: str
-    size: int
+    sizes: tuple
 
     def arguments(self):
         """Operands, and the keywords of the call."""
         rng = np.random.default_rng(0)
-        shapes = [(self.size,) * len(term) for term in _terms(self.equation)]
+        size = dict(zip(_labels(self.equation), self.sizes, strict=True))
+        shapes = [tuple(size[label] for label in term) for term in _terms(self.equation)]
         arrays = [rng.integers(0, 3, shape).astype(self.dtype) for shape in shapes]
         operands = [LAYOUTS[self.layout](array) for array in arrays]
         if self.equation not in VIEWS:
             return operands, {}
-        return operands, {"out": np.empty(shapes[0], self.dtype)}
+        shape = [size[label] for label in self.equation.split("->")[1]]
+        return operands, {"out": np.empty(shape, self.dtype)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +87,38 @@ def _terms(equation):
     return equation.split("->")[0].replace("...", "z").split(",")
 
 
+def _labels(equation):
+    return sorted(set("".join(_terms(equation))))
+
+
 def cases(groups=tuple(GROUPS), dtypes=DTYPES, layouts=tuple(LAYOUTS)):
     """All calls of the sweep, by group."""
     for group, layout, dtype in product(groups, layouts, dtypes):
         for equation, elements in product(GROUPS[group].split(), ELEMENTS):
             rank = max(map(len, [*_terms(equation), equation.split("->")[1]]))
             if rank > 1 or layout != "F":  # a vector has one order
-                yield group, Case(equation, dtype, layout, max(2, round(elements ** (1 / rank))))
+                size = max(2, round(elements ** (1 / rank)))
+                yield group, Case(equation, dtype, layout, (size,) * len(_labels(equation)))
+
+
+def random_cases(count, seed=0):
+    """Calls nobody has listed: operands below 10,000 elements, at most a million steps."""
+    rng = Random(seed)
+    known = [(group, equation) for group in GROUPS for equation in GROUPS[group].split()]
+    known += [("corpus", case.equation) for case in CORPUS if _is_plain(case.equation)]
+    while count:
+        group, equation = rng.choice(known)
+        size = {label: int(2 ** rng.uniform(0, 9)) for label in _labels(equation)}
+        largest = max(prod(size[label] for label in term) for term in _terms(equation))
+        if largest < 10_000 and prod(size.values()) < 1_000_000:
+            dtype, layout = rng.choice(ANY_DTYPE), rng.choice(tuple(LAYOUTS))
+            yield group, Case(equation, dtype, layout, tuple(size.values()))
+            count -= 1
+
+
+def _is_plain(equation):
+    terms, arrow, output = equation.partition("->")
+    return arrow and (terms.replace(",", "") + output).isalpha() and len(output) == len(set(output))
 
 
 def measure(case):
@@ -160,12 +193,12 @@ def report(rows, most):
     for dtype in dict.fromkeys(row[1].dtype for row in rows):
         print(_line(dtype, [row for row in rows if row[1].dtype == dtype]))
     print(_line("all", rows))
-    names = ("ratio", "equation", "dtype", "layout", "size", "us", "NumPy")
-    print("\n{:>5}  {:18} {:5} {:7} {:>5} {:>8} {:>8}".format(*names))
+    names = ("ratio", "equation", "dtype", "layout", "us", "NumPy", "sizes")
+    print("\n{:>5}  {:18} {:5} {:7} {:>8} {:>8}  {}".format(*names))
     for _, case, times in sorted(rows, key=lambda row: -row[2].ratio)[:most]:
         print(
-            f"{times.ratio:5.2f}  {case.equation:18} {case.dtype:5} {case.layout:7} {case.size:5} "
-            f"{times.fastein * 1e6:8.2f} {times.numpy * 1e6:8.2f}"
+            f"{times.ratio:5.2f}  {case.equation:18} {case.dtype:5} {case.layout:7} "
+            f"{times.fastein * 1e6:8.2f} {times.numpy * 1e6:8.2f}  {','.join(map(str, case.sizes))}"
         )
 
 
@@ -174,9 +207,15 @@ def main():
     parser.add_argument("--groups", nargs="+", choices=GROUPS, default=tuple(GROUPS))
     parser.add_argument("--dtypes", nargs="+", default=DTYPES)
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=tuple(LAYOUTS))
+    parser.add_argument("--random", type=int, metavar="COUNT", help="so many random calls instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the random calls")
     parser.add_argument("--behind", type=int, help="rows to print; default: all that are behind")
     chosen = parser.parse_args()
-    rows = sweep(cases(chosen.groups, chosen.dtypes, chosen.layouts))
+    if chosen.random:
+        calls = random_cases(chosen.random, chosen.seed)
+    else:
+        calls = cases(chosen.groups, chosen.dtypes, chosen.layouts)
+    rows = sweep(calls)
     behind = sum(times.ratio > 1 for _, _, times in rows)
     report(rows, behind if chosen.behind is None else chosen.behind)
 

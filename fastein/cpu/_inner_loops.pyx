@@ -78,7 +78,8 @@ cdef inline element product(element **p, Py_ssize_t *s, Py_ssize_t i, int nin) n
 
 cdef inline Py_ssize_t quarter(Py_ssize_t n, element *kind) noexcept nogil:
     """Terms of each of four sums; 0 where one is better."""
-    if element is float or element is double or element is c64 or element is c128:
+    if (element is float or element is double or element is g80 or element is c64
+            or element is c128):
         return n // 4 if n >= 64 else 0
     else:
         return 0

@@ -1,15 +1,15 @@
-# Pairs: the two innermost loops of the baseline nest at once, for one or two inputs.
+# Pairs: the two innermost loops of the baseline nest at once, for one, two or three inputs.
 #
 # A short inner loop costs little more than its steps where nothing has to be started for it, and
 # four steps of the outer loop can go through the inner one together: what they share is loaded
 # once, what they add up stays in registers. `_sum_pairs` has those whose inner loop is summed,
-# `_map_pairs` those where it is an output axis.
+# `_map_pairs` those where it is an output axis, `_triple_pairs` those of three inputs.
 #
 # Contiguous operands are what vector units want: their loops are cloned for those of the machine.
 # Strided ones are not, since compilers turn them into gathers.
 
 from .._nest cimport LoopNest
-from ._elements cimport NPY_CLONGDOUBLE, ahead, element, plus, position, stored
+from ._elements cimport ahead, c256, element, plus, position, stored
 
 # The two loops have m and n steps: p[k] points to operand k (the output last), outer[k] and
 # inner[k] are its strides. `first` says that the output has not been visited yet.
@@ -17,7 +17,7 @@ ctypedef void (*pair_t)(char **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize
                         bint first) noexcept nogil
 
 cdef enum:
-    PAIR_OPERANDS = 3  # operands of a nest that has a pair, at most
+    PAIR_OPERANDS = 4  # operands of a nest that has a pair, at most
 
 
 cdef inline void put(element *out, element value, bint first) noexcept nogil:
@@ -42,9 +42,12 @@ cdef inline void put_four(element *out, Py_ssize_t so, element t0, element t1, e
 
 cdef inline bint may_pair(LoopNest nest) noexcept:
     """Whether there are pairs for the nest's dtype, its rank and its number of inputs."""
-    # four complex numbers do not fit into the registers of the x87
-    return (position(nest.dtype.num) >= 0 and nest.dtype.num != NPY_CLONGDOUBLE
-            and nest.rank >= 2 and nest.nin < PAIR_OPERANDS)
+    return position(nest.dtype.num) >= 0 and nest.rank >= 2 and nest.nin <= 2
+
+
+cdef inline Py_ssize_t fours(Py_ssize_t m, element *kind) noexcept nogil:
+    """How often four go together; never those that do not fit into the registers of the x87."""
+    return 0 if element is c256 else m // 4
 
 
 cdef inline bint has_contiguous_rows(LoopNest nest, int operands) noexcept:

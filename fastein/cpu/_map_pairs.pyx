@@ -13,7 +13,9 @@ from ._elements cimport (
     KINDS, ahead, at, bool_t, c64, c128, c256, element, flat, g80, hot, position, times, u8, u16,
     u32, u64,
 )
-from ._loop_pairs cimport has_contiguous_rows, may_pair, pair_t, put, put_four, sum_of_four
+from ._loop_pairs cimport (
+    fours, has_contiguous_rows, may_pair, pair_t, put, put_four, sum_of_four,
+)
 
 # --- rows -----------------------------------------------------------------------------------
 # `so` and `step` are the strides along the rows, `s` those from row to row.
@@ -22,8 +24,9 @@ cdef inline flat add_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t s
                            Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
     """``out (+)= sum over j of a[j]``."""
     cdef Py_ssize_t i, _
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *row
-    for _ in range(m // 4):
+    for _ in range(quads):
         for i in range(n):
             row = ahead[element](a, i * step)
             put[element](ahead[element](out, i * so), sum_of_four[element](
@@ -31,7 +34,7 @@ cdef inline flat add_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t s
                 first)
         first = False
         a = ahead[element](a, 4 * s)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         for i in range(n):
             put[element](ahead[element](out, i * so), at[element](a, i * step), first)
         first = False
@@ -43,9 +46,10 @@ cdef inline flat scale_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t
                              bint first) noexcept nogil:
     """``out (+)= sum over j of a[j] * x[j]``, each ``a[j]`` one element."""
     cdef Py_ssize_t i, _
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element a0, a1, a2, a3
     cdef element *row
-    for _ in range(m // 4):
+    for _ in range(quads):
         a0 = a[0]
         a1 = at[element](a, sa)
         a2 = at[element](a, 2 * sa)
@@ -60,7 +64,7 @@ cdef inline flat scale_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t
         first = False
         a = ahead[element](a, 4 * sa)
         x = ahead[element](x, 4 * s)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         a0 = a[0]
         for i in range(n):
             put[element](ahead[element](out, i * so),
@@ -75,9 +79,10 @@ cdef inline flat multiply_fours(element *out, Py_ssize_t so, element *a, Py_ssiz
                                 Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
     """``out (+)= sum over j of a[j] * b[j]``."""
     cdef Py_ssize_t i, _
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *x
     cdef element *y
-    for _ in range(m // 4):
+    for _ in range(quads):
         for i in range(n):
             x = ahead[element](a, i * step_a)
             y = ahead[element](b, i * step_b)
@@ -89,7 +94,7 @@ cdef inline flat multiply_fours(element *out, Py_ssize_t so, element *a, Py_ssiz
         first = False
         a = ahead[element](a, 4 * sa)
         b = ahead[element](b, 4 * sb)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         for i in range(n):
             put[element](ahead[element](out, i * so), times[element](
                 at[element](a, i * step_a), at[element](b, i * step_b)), first)
@@ -147,11 +152,12 @@ cdef void copied(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
                  bint first) noexcept nogil:
     """``out[j] (+)= a[j]``: what neighbouring rows share is cache lines."""
     cdef Py_ssize_t i, _, _i, s = outer[0], so = outer[1]
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *a = p[0]
     cdef element *out = p[1]
     cdef element *x
     cdef element *y
-    for _ in range(m // 4):
+    for _ in range(quads):
         x = a
         y = out
         for _i in range(n):
@@ -161,7 +167,7 @@ cdef void copied(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
             y = ahead[element](y, inner[1])
         a = ahead[element](a, 4 * s)
         out = ahead[element](out, 4 * so)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         for i in range(n):
             put[element](ahead[element](out, i * inner[1]), at[element](a, i * inner[0]), first)
         a = ahead[element](a, s)

@@ -28,6 +28,7 @@ from ._result_memory cimport (
 )
 from ._sum_pairs cimport sum_pair
 from ._threads cimport share
+from ._triple_pairs cimport triple_pair
 
 cnp.import_array()
 
@@ -185,7 +186,10 @@ cdef class NestStep(Step):
         cdef Loops loops = loops_for(nest.dtype.num)
         cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
         self.header.inner = loops.dot if summed else loops.map
-        self.header.pair = sum_pair(nest) if summed else map_pair(nest)
+        if nest.nin == 3:
+            self.header.pair = triple_pair(nest)
+        else:
+            self.header.pair = sum_pair(nest) if summed else map_pair(nest)
         self.function = baseline
         if self.header.inner == NULL:
             raise TypeError(f"no loop nest for {nest.dtype}")

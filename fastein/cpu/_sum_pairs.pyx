@@ -11,7 +11,7 @@ from ._elements cimport (
     KINDS, ahead, at, bool_t, c64, c128, c256, element, g80, hot, plus, position, times, u8, u16,
     u32, u64,
 )
-from ._loop_pairs cimport has_contiguous_rows, may_pair, pair_t, put, put_four
+from ._loop_pairs cimport fours, has_contiguous_rows, may_pair, pair_t, put, put_four
 
 cdef enum:
     # Rows from which `_inner_loops` does as well: it keeps several sums of one row.
@@ -66,11 +66,12 @@ cdef void strided_sums(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssi
                        Py_ssize_t n, bint first) noexcept nogil:
     """``out[j] (+)= sum(a[j])``."""
     cdef Py_ssize_t i, _, _i, s = outer[0], so = outer[1], step = inner[0]
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *a = p[0]
     cdef element *row
     cdef element *out = p[1]
     cdef element t0, t1, t2, t3
-    for _ in range(m // 4):
+    for _ in range(quads):
         t0 = t1 = t2 = t3 = 0
         row = a
         for _i in range(n):
@@ -83,7 +84,7 @@ cdef void strided_sums(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssi
         first = first and so != 0
         a = ahead[element](a, 4 * s)
         out = ahead[element](out, 4 * so)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         t0 = 0
         for i in range(n):
             t0 = plus[element](t0, at[element](a, i * step))
@@ -98,12 +99,13 @@ cdef void shared_dots(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssiz
     """``out[j] (+)= sum(a[j] * b)``, or the same with a and b exchanged."""
     cdef int shared = 0 if outer[0] == 0 else 1, rows = 1 - shared
     cdef Py_ssize_t i, _, _i, s = outer[rows], so = outer[2]
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *a = p[rows]
     cdef element *row
     cdef element *b
     cdef element *out = p[2]
     cdef element t0, t1, t2, t3, factor
-    for _ in range(m // 4):
+    for _ in range(quads):
         t0 = t1 = t2 = t3 = 0
         row = a
         b = p[shared]
@@ -120,7 +122,7 @@ cdef void shared_dots(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssiz
         a = ahead[element](a, 4 * s)
         out = ahead[element](out, 4 * so)
     b = p[shared]
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         t0 = 0
         for i in range(n):
             t0 = plus[element](t0, times[element](
@@ -135,13 +137,14 @@ cdef void strided_dots(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssi
                        Py_ssize_t n, bint first) noexcept nogil:
     """``out[j] (+)= sum(a[j] * b[j])``."""
     cdef Py_ssize_t i, _, _i, s = outer[0], r = outer[1], so = outer[2]
+    cdef Py_ssize_t quads = fours[element](m, NULL)
     cdef element *a = p[0]
     cdef element *b = p[1]
     cdef element *x
     cdef element *y
     cdef element *out = p[2]
     cdef element t0, t1, t2, t3
-    for _ in range(m // 4):
+    for _ in range(quads):
         t0 = t1 = t2 = t3 = 0
         x = a
         y = b
@@ -157,7 +160,7 @@ cdef void strided_dots(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssi
         a = ahead[element](a, 4 * s)
         b = ahead[element](b, 4 * r)
         out = ahead[element](out, 4 * so)
-    for _ in range(m % 4):
+    for _ in range(m - 4 * quads):
         t0 = 0
         for i in range(n):
             t0 = plus[element](t0, times[element](

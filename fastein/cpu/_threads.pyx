@@ -15,7 +15,7 @@ import os
 from _thread import allocate_lock
 
 from .._nest cimport LoopNest
-from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
+from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
 from ._baseline cimport kernel_t
 
 cdef extern from "pythread.h":
@@ -38,7 +38,7 @@ cdef struct Job:
     Py_ssize_t n
     Py_ssize_t shares
     long long drawn     # shares that somebody does or has done
-    long long pending   # threads that have the job in their mailbox or are at work on it
+    long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
 cdef struct Mailbox:
     long long job
@@ -74,7 +74,7 @@ cdef void serve(Mailbox *box) noexcept nogil:
             work_off(job)
             # The mailbox first: the caller, and with it the job, may be gone once it is told.
             exchange(&box.job, IDLE)
-            add(&job.pending, -1)
+            add(&job.settled, 1)
             spins = 0
         elif spins < SPINS:
             spins += 1
@@ -141,9 +141,9 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
 
 cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
     """Put a job into a mailbox if its thread is idle; whether it was."""
-    add(&job.pending, 1)
+    add(&job.settled, -1)
     if not swap(&box.job, IDLE, <long long>job):
-        add(&job.pending, -1)
+        add(&job.settled, 1)
         return False
     if exchange(&box.asleep, 0) == 1:
         PyThread_release_lock(box.wake)
@@ -153,7 +153,6 @@ cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
 cdef void run_shared(Job *job) noexcept nogil:
     """Do a job together with idle threads, the caller doing its part."""
     cdef Py_ssize_t handed = 0, k
-    cdef int spins = 0
     for k in range(_threads):
         if handed == job.shares - 1:
             break
@@ -161,13 +160,8 @@ cdef void run_shared(Job *job) noexcept nogil:
     work_off(job)
     for k in range(_threads):  # whoever has not begun is not needed any more
         if swap(&_mailboxes[k].job, <long long>job, IDLE):
-            add(&job.pending, -1)
-    while get(&job.pending) > 0:
-        spins += 1
-        if spins > SPINS:
-            yield_slice()
-        else:
-            pause()
+            add(&job.settled, 1)
+    wait_for(&job.settled, 0)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
@@ -179,7 +173,7 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     job.function, job.data, job.scratch = function, data, scratch
     job.size, job.stride = nest.size, nest.stride
     job.n, job.shares = n, threads
-    job.drawn = job.pending = 0
+    job.drawn = job.settled = 0
     with nogil:
         run_shared(&job)
     return 0

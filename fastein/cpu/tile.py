@@ -219,12 +219,12 @@ def tiles(data, shape, strides, scratch, begin, end):
 def _names(tile: Tile) -> dict[str, Any]:
     from numba import types
 
-    from . import primitives, tile_intrinsics
+    from . import primitives, tile_intrinsics, tile_scatter
 
     return {
         "operand": primitives.operand,
         "output": primitives.output,
         "tile": tile_intrinsics.tile(tile),
-        "scatter": tile_intrinsics.scatter(tile),
+        "scatter": tile_scatter.scatter(tile),
         tile.dtype: getattr(types, "boolean" if tile.dtype == "bool" else tile.dtype),
     }

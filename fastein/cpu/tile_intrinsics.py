@@ -6,76 +6,84 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from .tile import LANE_BYTES, NARROW, Tile
+from .tile_scatter import LANES, add, intrinsic_of
+from .vectors import I8, I32, I64
 
-_I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_LANES = {
-    "float": ir.FloatType(),
-    "double": ir.DoubleType(),
-    **{f"i{bits}": ir.IntType(bits) for bits in (8, 16, 32, 64)},
-}
 ASSIGN, ADD, STREAM = range(3)
 LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
 
 
-def tile(shape: Tile) -> Any:
-    """Return the intrinsic that multiplies one tile.
-
-    ``tile(vectors, a, b, depth, a_steps, b_steps, stride, turn, a_ahead, b_ahead, out, offsets,
-    first, way)`` multiplies the rows at `a`, so many vectors (or `NARROW`), and the columns at
-    `b` over `depth` >= 1 steps. Step ``k`` of the rows lies ``offsets[a_steps + k]`` bytes further,
-    that of the columns ``offsets[b_steps + k]``, and columns are `stride` bytes apart. The same
-    steps from `a_ahead` and `b_ahead` on are fetched into the second cache; of the columns,
-    `turn` bytes apart, one in each step. The tile is written at `out`, its column ``c``
-    ``offsets[first + c]`` bytes further; `way` is 0 to assign, 1 to add, 2 to assign past the
-    caches (the tile must then be aligned to whole vectors).
+class Operands(NamedTuple):
+    """What :func:`tile` is called with.
 
     That steps and columns come from tables costs nothing: their loads hide behind the products.
+
+    Attributes
+    ----------
+    vectors
+        The rows, as so many vectors, or `NARROW`.
+    a, b
+        Where the tile's rows and columns begin.
+    depth
+        Steps of the sum, at least 1.
+    a_steps, b_steps
+        Step ``k`` of the rows lies ``offsets[a_steps + k]`` bytes further, that of the columns
+        ``offsets[b_steps + k]``.
+    stride
+        Bytes between columns.
+    turn
+        Bytes between the columns that are fetched ahead, one in each step.
+    a_ahead, b_ahead
+        From where on the same steps of rows and columns are fetched into the second cache.
+    out
+        Where the tile is written.
+    offsets
+        The table of offsets, in bytes.
+    first
+        Column ``c`` is written ``offsets[first + c]`` bytes further.
+    way
+        `ASSIGN`, `ADD`, or `STREAM`: assign past the caches (the tile must then be aligned to
+        whole vectors).
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def run(
-        typingctx: Any,
-        vectors: Any,
-        a: Any,
-        b: Any,
-        depth: Any,
-        a_steps: Any,
-        b_steps: Any,
-        stride: Any,
-        turn: Any,
-        a_ahead: Any,
-        b_ahead: Any,
-        out: Any,
-        offsets: Any,
-        first: Any,
-        way: Any,
-    ) -> Any:
-        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind, *rest = args
-            done = builder.append_basic_block("tile.done")
-            blocks = [builder.append_basic_block(f"tile.{vectors}") for vectors in shape.kinds]
-            choice = builder.switch(kind, blocks[0])
-            for vectors, block in zip(shape.kinds[1:], blocks[1:], strict=True):
-                choice.add_case(kind.type(vectors), block)
-            for vectors, block in zip(shape.kinds, blocks, strict=True):
-                builder.position_at_end(block)
-                _emitter(builder, shape, vectors).emit(*rest)
-                builder.branch(done)
-            builder.position_at_end(done)
-            return context.get_dummy_value()
+    vectors: Any
+    a: Any
+    b: Any
+    depth: Any
+    a_steps: Any
+    b_steps: Any
+    stride: Any
+    turn: Any
+    a_ahead: Any
+    b_ahead: Any
+    out: Any
+    offsets: Any
+    first: Any
+    way: Any
 
-        index = types.intp
-        steps = [index] * 5
-        return types.void(index, a, b, *steps, a, b, out, offsets, index, index), lower
 
-    return run
+def tile(shape: Tile) -> Any:
+    """Return the intrinsic that multiplies one tile; its arguments are those of `Operands`."""
+
+    def emit(builder: Any, what: Operands) -> None:
+        kind = what.vectors
+        done = builder.append_basic_block("tile.done")
+        blocks = [builder.append_basic_block(f"tile.{vectors}") for vectors in shape.kinds]
+        choice = builder.switch(kind, blocks[0])
+        for vectors, block in zip(shape.kinds[1:], blocks[1:], strict=True):
+            choice.add_case(kind.type(vectors), block)
+        for vectors, block in zip(shape.kinds, blocks, strict=True):
+            builder.position_at_end(block)
+            _emitter(builder, shape, vectors).emit(what)
+            builder.branch(done)
+        builder.position_at_end(done)
+
+    return intrinsic_of(Operands, emit)
 
 
 def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
@@ -83,165 +91,6 @@ def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
         half = replace(shape, vector_bytes=shape.vector_bytes // 2)
         return _Emitter(builder, half, 3, shape)
     return _Emitter(builder, shape, vectors, shape)
-
-
-def scatter(shape: Tile) -> Any:
-    """Return the intrinsic that writes a tile which is not all of one piece in the result.
-
-    ``scatter(out, spare, offsets, row, height, column, width, runs, adds)`` takes `width` columns
-    of `height` rows from `spare`. Row ``r`` belongs ``offsets[row + r]`` bytes behind `out` and
-    is the first of ``offsets[runs + r]`` that lie one after the other there; column ``c`` belongs
-    ``offsets[column + c]`` bytes further. What is there is added to if `adds` is not 0.
-    """
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def run(
-        typingctx: Any,
-        out: Any,
-        spare: Any,
-        offsets: Any,
-        row: Any,
-        height: Any,
-        column: Any,
-        width: Any,
-        runs: Any,
-        adds: Any,
-    ) -> Any:
-        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            *rest, adds = args
-            with builder.if_else(builder.icmp_signed("!=", adds, adds.type(0))) as (added, put):
-                with added:
-                    _scatter(builder, _Mover(builder, shape, adds=True), *rest)
-                with put:
-                    _scatter(builder, _Mover(builder, shape, adds=False), *rest)
-            return context.get_dummy_value()
-
-        index = types.intp
-        return types.void(out, spare, offsets, index, index, index, index, index, index), lower
-
-    return run
-
-
-def _scatter(
-    builder: Any,
-    mover: _Mover,
-    out: Any,
-    spare: Any,
-    offsets: Any,
-    row: Any,
-    height: Any,
-    column: Any,
-    width: Any,
-    runs: Any,
-) -> None:
-    def at(address: Any, offset: Any) -> Any:
-        return builder.gep(address, [offset], inbounds=True, source_etype=_I8)
-
-    def entry(table: Any, index: Any) -> Any:
-        cell = builder.gep(offsets, [builder.add(table, index)], source_etype=_I64)
-        return builder.load(cell, typ=_I64)
-
-    shape, zero = mover.shape, height.type(0)
-    done = cgutils.alloca_once(builder, height.type)
-    with cgutils.for_range(builder, width) as columns:
-        out_j = at(out, entry(column, columns.index))
-        spare_j = at(spare, builder.mul(columns.index, zero.type(shape.rows * shape.result_bytes)))
-        builder.store(zero, done)
-        loop = builder.append_basic_block("scatter.run")
-        after = builder.append_basic_block("scatter.column")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        r = builder.load(done)
-        left = builder.sub(height, r)
-        run = entry(runs, r)
-        run = builder.select(builder.icmp_signed("<", run, left), run, left)
-        source = at(spare_j, builder.mul(r, zero.type(shape.result_bytes)))
-        mover.emit(at(out_j, entry(row, r)), source, run)
-        builder.store(builder.add(r, run), done)
-        more = builder.icmp_signed("<", builder.load(done), height)
-        builder.cbranch(more, loop, after)
-        builder.position_at_end(after)
-
-
-class _Mover:
-    """Emits a loop over whole vectors, then one step for each smaller power of two.
-
-    A scalar loop for the rest would be vectorised once more by LLVM, at some 50 ms a kernel.
-    """
-
-    def __init__(self, builder: Any, shape: Tile, adds: bool) -> None:
-        self.builder = builder
-        self.shape = shape
-        self.adds = adds
-        lane = _LANES[shape.arithmetic.lane]
-        if shape.dtype == "float16":
-            lane = ir.HalfType()
-        elif shape.result_bytes < shape.arithmetic.itemsize:
-            lane = ir.IntType(8 * shape.result_bytes)
-        self.lane = lane
-        self.lanes = shape.arithmetic.lanes  # of one element
-
-    def emit(self, out: Any, source: Any, count: Any) -> None:
-        builder = self.builder
-        most = self.shape.vector_rows
-        before = builder.block
-        loop = builder.append_basic_block("move.vectors")
-        after = builder.append_basic_block("move.rest")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        done = builder.phi(count.type)
-        following = builder.add(done, count.type(most))
-        whole = builder.append_basic_block("move.vector")
-        builder.cbranch(builder.icmp_signed("<=", following, count), whole, after)
-        builder.position_at_end(whole)
-        self._step(out, source, done, most)
-        done.add_incoming(count.type(0), before)
-        done.add_incoming(following, builder.block)
-        builder.branch(loop)
-        builder.position_at_end(after)
-        at: Any = done
-        while most > 1:
-            most //= 2
-            at = self._if_left(out, source, count, at, most)
-
-    def _if_left(self, out: Any, source: Any, count: Any, at: Any, elements: int) -> Any:
-        builder = self.builder
-        before = builder.block
-        step = builder.append_basic_block(f"move.{elements}")
-        after = builder.append_basic_block("move.next")
-        left = builder.and_(count, count.type(elements))
-        builder.cbranch(builder.icmp_signed("!=", left, count.type(0)), step, after)
-        builder.position_at_end(step)
-        self._step(out, source, at, elements)
-        following = builder.add(at, count.type(elements))
-        builder.branch(after)
-        builder.position_at_end(after)
-        joined = builder.phi(count.type)
-        joined.add_incoming(at, before)
-        joined.add_incoming(following, step)
-        return joined
-
-    def _step(self, out: Any, source: Any, at: Any, elements: int) -> None:
-        builder = self.builder
-        width = elements * self.lanes
-        kind = self.lane if width == 1 else ir.VectorType(self.lane, width)
-        offset = builder.mul(at, at.type(self.shape.result_bytes))
-        target, origin = (
-            builder.gep(pointer, [offset], inbounds=True, source_etype=_I8)
-            for pointer in (out, source)
-        )
-        value = builder.load(origin, align=1, typ=kind)
-        if self.adds:
-            value = _add(builder, self.shape, builder.load(target, align=1, typ=kind), value)
-        builder.store(value, builder.bitcast(target, kind.as_pointer()), align=1)
-
-
-def _add(builder: Any, shape: Tile, x: Any, y: Any) -> Any:
-    """Add results, as einsum means it."""
-    if shape.dtype == "bool":
-        return builder.or_(x, y)
-    integers = isinstance(getattr(x.type, "element", x.type), ir.IntType)
-    return builder.add(x, y) if integers else builder.fadd(x, y)
 
 
 class _Emitter:
@@ -253,42 +102,25 @@ class _Emitter:
         self.shape = shape
         self.vectors = vectors
         self.pitch = whole.column_pitch
-        self.lane = _LANES[arithmetic.lane]
+        self.lane = LANES[arithmetic.lane]
         self.lane_bytes = LANE_BYTES[arithmetic.lane]
         self.width = shape.vector_bytes // self.lane_bytes
         self.vector = ir.VectorType(self.lane, self.width)
         self.scalars = shape.columns * arithmetic.lanes
         self.complex = arithmetic.lanes == 2
 
-    def emit(
-        self,
-        a: Any,
-        b: Any,
-        depth: Any,
-        a_steps: Any,
-        b_steps: Any,
-        stride: Any,
-        turn: Any,
-        a_ahead: Any,
-        b_ahead: Any,
-        out: Any,
-        offsets: Any,
-        first: Any,
-        way: Any,
-    ) -> None:
+    def emit(self, what: Operands) -> None:
         builder = self.builder
-        steps = [self._cell(offsets, table) for table in (a_steps, b_steps)]
-        targets = [self._target(out, offsets, first, c) for c in range(self.shape.columns)]
-        self._prefetch_tile(targets, depth, way)
-        totals = self._columns(self._sums((a, b), (a_ahead, b_ahead), depth, steps, stride, turn))
-        targets = [self._target(out, offsets, first, c) for c in range(self.shape.columns)]
+        self._prefetch_tile(self._targets(what), what.depth, what.way)
+        totals = self._columns(self._sums(what))
+        targets = self._targets(what)
         blocks = [
             builder.append_basic_block(f"tile.{name}") for name in ("assign", "add", "stream")
         ]
         done = builder.append_basic_block("tile.done")
-        switch = builder.switch(way, blocks[ASSIGN])
+        switch = builder.switch(what.way, blocks[ASSIGN])
         for case in (ADD, STREAM):
-            switch.add_case(way.type(case), blocks[case])
+            switch.add_case(what.way.type(case), blocks[case])
         for case, block in enumerate(blocks):
             builder.position_at_end(block)
             for target, column in zip(targets, totals, strict=True):
@@ -299,32 +131,30 @@ class _Emitter:
 
     # The sum
 
-    def _sums(
-        self, bases: Any, ahead: Any, depth: Any, steps: list[Any], stride: Any, turn: Any
-    ) -> list[list[Any]]:
+    def _sums(self, what: Operands) -> list[list[Any]]:
         """Return the accumulators, by scalar, then by vector, after the loop over the sum."""
         builder = self.builder
+        steps = [self._cell(what.offsets, table) for table in (what.a_steps, what.b_steps)]
         before = builder.block
         loop, after = builder.append_basic_block("tile.sum"), builder.append_basic_block("tile.put")
         builder.branch(loop)
         builder.position_at_end(loop)
+        depth = what.depth
         k = builder.phi(depth.type)
         accumulators = [
             [builder.phi(self.vector) for _ in range(self.vectors)] for _ in range(self.scalars)
         ]
         phis = [(k, depth.type(0), builder.add(k, depth.type(1)))]
-        offsets = [builder.load(self._cell(table, k), typ=_I64) for table in steps]
-        places = [self._at(base, offset) for base, offset in zip(bases, offsets, strict=True)]
-        self._prefetch(self._at(ahead[0], offsets[0]))
+        a_step, b_step = [builder.load(self._cell(table, k), typ=I64) for table in steps]
+        a, b = self._at(what.a, a_step), self._at(what.b, b_step)
+        self._prefetch(self._at(what.a_ahead, a_step))
         # one column in each step: a line of summed elements is met by all columns in turn
         column = builder.and_(k, k.type(self.pitch - 1))
-        self._prefetch(self._at(self._at(ahead[1], offsets[1]), builder.mul(column, turn)))
-        rows = [self._load(places[0], v * self.shape.vector_bytes) for v in range(self.vectors)]
+        self._prefetch(self._at(self._at(what.b_ahead, b_step), builder.mul(column, what.turn)))
+        rows = [self._load(a, v * self.shape.vector_bytes) for v in range(self.vectors)]
         sums = [
             [self._multiply_add(x, scalar, total) for x, total in zip(rows, column, strict=True)]
-            for scalar, column in zip(
-                self._broadcasts(places[1], stride), accumulators, strict=True
-            )
+            for scalar, column in zip(self._broadcasts(b, what.stride), accumulators, strict=True)
         ]
         zero = ir.Constant(self.vector, None)
         for column, totals in zip(accumulators, sums, strict=True):
@@ -374,7 +204,7 @@ class _Emitter:
         if not self.complex:
             return sums
         swapped = ir.Constant(
-            ir.VectorType(_I32, self.width), [lane ^ 1 for lane in range(self.width)]
+            ir.VectorType(I32, self.width), [lane ^ 1 for lane in range(self.width)]
         )
         signs = ir.Constant(self.vector, [(-1.0, 1.0)[lane % 2] for lane in range(self.width)])
         suffix = f"v{self.width}f{8 * self.lane_bytes}"
@@ -408,15 +238,15 @@ class _Emitter:
         Into the first, what is read later would push out what is in use.
         """
         module, name = self.builder.module, "llvm.prefetch.p0"
-        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
         function = module.globals.get(name) or ir.Function(module, kind, name)
         hints = (1, 3) if write else (0, 2)
-        self.builder.call(function, [address, *map(_I32, hints), _I32(1)])
+        self.builder.call(function, [address, *map(I32, hints), I32(1)])
 
     def _at(self, address: Any, offset: Any) -> Any:
         if isinstance(offset, int):
-            offset = _I64(offset)
-        return self.builder.gep(address, [offset], inbounds=True, source_etype=_I8)
+            offset = I64(offset)
+        return self.builder.gep(address, [offset], inbounds=True, source_etype=I8)
 
     def _load(self, address: Any, offset: int) -> Any:
         return self.builder.load(self._at(address, offset), align=self.lane_bytes, typ=self.vector)
@@ -424,16 +254,20 @@ class _Emitter:
     def _broadcast(self, address: Any, offset: int) -> Any:
         value = self.builder.load(self._at(address, offset), align=self.lane_bytes, typ=self.lane)
         undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, value, _I32(0))
-        everywhere = ir.Constant(ir.VectorType(_I32, self.width), None)
+        first = self.builder.insert_element(undefined, value, I32(0))
+        everywhere = ir.Constant(ir.VectorType(I32, self.width), None)
         return self.builder.shuffle_vector(first, undefined, everywhere)
 
     def _cell(self, table: Any, index: Any) -> Any:
-        return self.builder.gep(table, [index], source_etype=_I64)
+        return self.builder.gep(table, [index], source_etype=I64)
 
-    def _target(self, out: Any, offsets: Any, first: Any, column: int) -> Any:
-        cell = self._cell(offsets, self.builder.add(first, first.type(column)))
-        return self._at(out, self.builder.load(cell, typ=_I64))
+    def _targets(self, what: Operands) -> list[Any]:
+        """Return where each column of the tile is written."""
+        cells = [
+            self._cell(what.offsets, self.builder.add(what.first, what.first.type(column)))
+            for column in range(self.shape.columns)
+        ]
+        return [self._at(what.out, self.builder.load(cell, typ=I64)) for cell in cells]
 
     def _put(self, target: Any, vector: int, total: Any, way: int) -> None:
         builder = self.builder
@@ -441,12 +275,12 @@ class _Emitter:
         total = self._result(total)
         if way == ADD:
             old = builder.load(place, align=1, typ=total.type)
-            total = _add(builder, self.shape, old, total)
+            total = add(builder, self.shape, old, total)
         address = builder.bitcast(place, total.type.as_pointer())
         store = builder.store(total, address, align=1)
         if way == STREAM:
             store.align = self.shape.vector_rows * self.shape.result_bytes
-            store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
+            store.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
 
     def _result(self, total: Any) -> Any:
         """Return a vector of accumulators as elements of the result."""

@@ -1,0 +1,145 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Packing blocks of an operand into panels, by the kernels of `fastein.cpu.packing`."""
+from ._problem cimport DIRECT, IN_RUNS, LINE, SLACK, TRANSPOSED, Side, next_width, panel_bytes, up
+from ._tile_tables cimport offsets
+
+cdef enum:
+    STEPS = 256      # of the sum that are packed at a time where rows lie in runs
+
+
+cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
+    """Room for a packed block of one side."""
+    cdef Side *s = &p.side[side]
+    if s.kind == DIRECT:
+        return 0
+    return up((s.block // s.width + 1) * panel_bytes(p, s.pitch, p.depth) + SLACK, LINE)
+
+
+cdef Py_ssize_t packing_entries(Problem *p) noexcept nogil:
+    """Room for the offsets that `pack_block` writes."""
+    cdef Py_ssize_t entries = 0
+    cdef Side *side
+    cdef int s
+    for s in range(2):
+        side = &p.side[s]
+        entries = max(entries, p.depth + side.pitch + side.block
+                      + (side.block // side.width + 1) * stretch_of(p, side))
+    return entries
+
+
+cdef void pack_block(Problem *p, int side, char *source, Py_ssize_t begin, Py_ssize_t count,
+                     Py_ssize_t k, Py_ssize_t depth, Py_ssize_t pitch, char *target,
+                     Py_ssize_t *table) noexcept nogil:
+    """Pack elements ``begin:begin + count`` of a side, ``k:k + depth`` of the sum, into panels.
+
+    `begin` is the first element of a panel. `table` is room for offsets.
+    """
+    cdef Side *s = &p.side[side]
+    cdef Py_ssize_t *steps = table
+    cdef Py_ssize_t *panel = steps + depth  # where one panel's elements lie
+    cdef Py_ssize_t *places = panel + s.pitch
+    cdef Py_ssize_t *rest = places + count
+    cdef Py_ssize_t first, width
+    offsets(&p.sums, side, k, depth, steps)
+    offsets(&s.free, 0, begin, count, places)
+    if s.kind == IN_RUNS:
+        pack_runs(p, s, source, steps, depth, places, count, pitch, target, rest)
+        return
+    first = 0
+    while first < count:
+        width = next_width(p, s, count - first)
+        if s.kind == TRANSPOSED:
+            pack_transposed(p, s, source, steps, k, depth, places + first, width, pitch, target,
+                            panel)
+        else:
+            pack_gathered(s, source, steps, depth, places + first, width, pitch, target, panel)
+        target += panel_bytes(p, pitch, depth)
+        first += width
+
+
+cdef inline Py_ssize_t stretch_of(Problem *p, Side *s) noexcept nogil:
+    """Entries of a panel's table in `pack_runs`: a count, offsets of steps, runs."""
+    return 1 + min(<Py_ssize_t>STEPS, p.depth) + 2 * s.width
+
+
+cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                    Py_ssize_t *places, Py_ssize_t count, Py_ssize_t pitch, char *target,
+                    Py_ssize_t *table) noexcept nogil:
+    """Pack panels whose elements lie in runs, all of them for a few steps of the sum at a time.
+
+    So memory is read in its order, and a line that two panels share is still near.
+    """
+    cdef char *data[2]
+    cdef Py_ssize_t[3] shape
+    cdef Py_ssize_t *segments = table
+    cdef Py_ssize_t most = min(<Py_ssize_t>STEPS, p.depth), stretch = stretch_of(p, s)
+    cdef Py_ssize_t r = 0, start, end, n, at = 0, k, panels = 0
+    while r < count:  # of each panel: its number of runs, room for offsets, the runs
+        end = r + next_width(p, s, count - r)
+        n = 0
+        while r < end:
+            start = r
+            r += 1
+            while r < end and places[r] - places[r - 1] == p.itemsize:
+                r += 1
+            segments[1 + most + 2 * n] = places[start]
+            segments[1 + most + 2 * n + 1] = r - start
+            n += 1
+        segments[0] = n
+        segments += stretch
+        panels += 1
+    shape[1] = pitch
+    while at < depth:
+        shape[0] = min(most, depth - at)
+        for n in range(panels):
+            segments = table + n * stretch
+            shape[2] = segments[0]
+            segments += 1 + most - shape[0]  # the offsets of the steps stand before the runs
+            for k in range(shape[0]):
+                segments[k] = steps[at + k]
+            data[0] = source
+            data[1] = target + n * panel_bytes(p, pitch, depth) + at * pitch * p.packed
+            s.pack(data, shape, segments, NULL, 0, 1)
+        at += most
+
+
+cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                        Py_ssize_t *places, Py_ssize_t width, Py_ssize_t pitch, char *target,
+                        Py_ssize_t *segments) noexcept nogil:
+    cdef char *data[2]
+    cdef Py_ssize_t[3] shape
+    cdef Py_ssize_t r
+    for r in range(width):
+        segments[r] = places[r]
+    data[0], data[1] = source, target
+    shape[0], shape[1], shape[2] = depth, pitch, width
+    s.pack(data, shape, steps, NULL, 0, 1)
+
+
+cdef void pack_transposed(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t k,
+                          Py_ssize_t depth, Py_ssize_t *places, Py_ssize_t width,
+                          Py_ssize_t pitch, char *target, Py_ssize_t *segments) noexcept nogil:
+    """Pack one panel, run by run of the summed axis along which it lies.
+
+    Inside that axis there may be one more: a part of an axis along which the other operand lies.
+    """
+    cdef char *data[2]
+    cdef Py_ssize_t[4] shape
+    cdef Py_ssize_t run = p.sums.size[s.along], inner = 1, part, r, piece, at
+    if s.along < p.sums.rank - 1:
+        inner = p.sums.size[p.sums.rank - 1]
+    for r in range(pitch):
+        segments[r] = places[r if r < width else width - 1]
+    shape[1], shape[2], shape[3] = pitch, width, inner
+    k //= inner
+    depth //= inner
+    for part in range(inner):
+        at = 0
+        while at < depth:
+            piece = min(run - (k + at) % run, depth - at)
+            data[0] = source + steps[at * inner + part]
+            data[1] = target + (at * inner + part) * pitch * p.packed
+            shape[0] = piece
+            s.pack(data, shape, segments, NULL, 0, 1)
+            at += piece

@@ -1,0 +1,219 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""The work of a contraction: blocks are packed and multiplied, by one thread or by several.
+
+The rows' operand and the columns' operand are packed, block by block, into panels that the
+register tile reads from front to back (`fastein.cpu._panels`, `fastein.cpu.tile`). One side is
+*shared*: a block of it is packed once, by all threads together, and meets every block of the
+other side, which its thread packs for itself. The order of work is one list of tickets::
+
+    for each matrix of the batch, each shared block, each part of the sum (a *stage*):
+        pack the panels of the shared block          (one ticket for each group of panels)
+        pack a block of the other side and multiply  (one ticket for each block)
+
+Threads draw tickets in this order and wait for what a ticket needs; whatever it needs has a
+smaller number, so whoever has drawn that one is at work on it: there is no deadlock for any
+number of threads, and none is waited for that the system does not run. The shared block has two
+buffers, so that one is packed while the other is in use. A block of the result is always added
+to in the order of the sum: the answer does not depend on the number of threads.
+
+Where there are many matrices, each is one thread's.
+"""
+from ._atomics cimport add, wait_for
+from ._panels cimport pack
+from ._problem cimport (
+    COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
+)
+from ._tile_tables cimport tabulate
+
+cdef extern from *:
+    """
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    #define fastein_fence() _mm_sfence()
+    #else
+    #define fastein_fence() ((void)0)
+    #endif
+    """
+    void fastein_fence() noexcept nogil
+
+
+cdef struct Room:
+    # One thread's scratch memory.
+    char *block[2]
+    char *spare
+    Py_ssize_t *table
+
+
+# One block of either side
+
+
+cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
+    """Lay out one thread's scratch memory: its block, the shared one if it is private, tables."""
+    cdef Room room
+    cdef int own = 1 - p.shared
+    room.block[own] = memory
+    memory += p.side[own].bytes
+    room.block[p.shared] = NULL
+    if private:
+        room.block[p.shared] = memory
+        memory += p.side[p.shared].bytes
+    room.spare = memory
+    memory += up(p.side[ROWS].width * p.side[COLUMNS].width * p.itemsize + SLACK, LINE)
+    room.table = <Py_ssize_t *>memory
+    return room
+
+
+cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
+    cdef Room room = room_at(p, NULL, private)
+    return up(<Py_ssize_t>room.table + p.entries * sizeof(Py_ssize_t), LINE) + LINE
+
+
+cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
+                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
+    """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
+    cdef char *data[4]
+    cdef Py_ssize_t[6] shape
+    cdef Axes *across = &p.side[COLUMNS].free
+    if p.table != NULL:
+        table = p.table
+    else:
+        tabulate(p, i, height, j, width, k, depth, table)
+    data[0], data[1], data[2], data[3] = rows, columns, result, spare
+    shape[0], shape[1], shape[2], shape[3] = depth, table[0], k > 0, 2 * streams
+    shape[4] = p.packed
+    if p.side[COLUMNS].kind == DIRECT:
+        shape[4] = across.stride[0][across.rank - 1]
+    # streamed rows are read once: they meet all columns before the next ones
+    shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
+    p.tiles(data, shape, table + 2, NULL, 0, table[1])
+
+
+cdef void multiply_blocks(Problem *p, char **operand, char *result, bint streams, Room *room,
+                          Py_ssize_t shared, Py_ssize_t own, Py_ssize_t k,
+                          Py_ssize_t depth) noexcept nogil:
+    """Multiply the blocks that begin at elements `shared` and `own` of their sides."""
+    cdef Py_ssize_t begin[2]
+    cdef Py_ssize_t count[2]
+    cdef int side
+    begin[p.shared], begin[1 - p.shared] = shared, own
+    cdef char *source[2]
+    for side in range(2):
+        count[side] = min(p.side[side].block, p.side[side].free.total - begin[side])
+        source[side] = operand[side] if p.side[side].kind == DIRECT else room.block[side]
+    multiply(p, result, streams, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
+             begin[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
+
+
+# One thread alone
+
+
+cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
+                     Room *room) noexcept nogil:
+    """Multiply one pair of matrices of the batch."""
+    cdef int own = 1 - p.shared
+    cdef Side *s = &p.side[p.shared]
+    cdef Side *o = &p.side[own]
+    cdef Py_ssize_t outer, inner, k, depth, count
+    for outer from 0 <= outer < s.free.total by s.block:
+        for k from 0 <= k < p.sums.total by p.depth:
+            depth = min(p.depth, p.sums.total - k)
+            count = min(s.block, s.free.total - outer)
+            pack(p, p.shared, operand[p.shared], outer, count, k, depth, pitch_of(s, count),
+                 room.block[p.shared], room.table)
+            for inner from 0 <= inner < o.free.total by o.block:
+                count = min(o.block, o.free.total - inner)
+                pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
+                     room.block[own], room.table)
+                multiply_blocks(p, operand, result, streams, room, outer, inner, k, depth)
+
+
+cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Multiply some matrices of the batch; in the kernels' signature, for `share`."""
+    cdef Call *call = <Call *>scratch
+    cdef Problem *p = call.problem
+    cdef long long slot = add(&call.ticket, 1)
+    cdef Room room = room_at(p, call.rooms + slot * call.room_bytes, True)
+    cdef char *operand[2]
+    cdef Py_ssize_t b
+    for b in range(begin, end):
+        operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
+        operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
+        one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room)
+    if call.streams:
+        fastein_fence()
+
+
+# Threads together
+
+
+cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil:
+    """Number of blocks of the side that is not shared."""
+    cdef Side *o = &p.side[1 - p.shared]
+    return (o.free.total + o.block - 1) // o.block
+
+
+cdef Py_ssize_t group_of(Problem *p) noexcept nogil:
+    """Elements of the shared side that one ticket packs: an eighth of a block, some panels."""
+    cdef Side *s = &p.side[p.shared]
+    return up(min(max(min(s.block, s.free.total) // 8, 1), 256), s.width)
+
+
+cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Draw tickets until there are none; in the kernels' signature, for `share`."""
+    cdef Call *call = <Call *>scratch
+    cdef Problem *p = call.problem
+    cdef int own = 1 - p.shared
+    cdef Side *s = &p.side[p.shared]
+    cdef Side *o = &p.side[own]
+    cdef Room room = room_at(p, call.rooms + begin * call.room_bytes, False)
+    cdef Py_ssize_t parts = (p.sums.total + p.depth - 1) // p.depth
+    cdef Py_ssize_t outers = (s.free.total + s.block - 1) // s.block
+    cdef Py_ssize_t group = group_of(p)
+    cdef Py_ssize_t packs = (min(s.block, s.free.total) + group - 1) // group
+    cdef Py_ssize_t blocks = blocks_of(p)
+    cdef Py_ssize_t each = packs + blocks, stages = p.batch.total * outers * parts
+    cdef long long ticket, stage
+    cdef Py_ssize_t task, b, k, depth, outer, count, pitch
+    cdef int ring, side
+    cdef char *operand[2]
+    while True:
+        ticket = add(&call.ticket, 1)
+        stage, task = ticket // each, ticket % each
+        if stage >= stages:
+            break
+        ring = stage % RING
+        k = stage % parts * p.depth
+        outer = stage // parts % outers * s.block
+        b = stage // parts // outers
+        depth = min(p.depth, p.sums.total - k)
+        room.block[p.shared] = call.shared[stage % 2]
+        for side in range(2):
+            operand[side] = call.operand[side] + offset(&p.batch, side, b)
+        if task < packs:
+            if stage >= 2:  # who reads the buffer must have done with it
+                wait_for(&call.done[(stage - 2) % RING], blocks * ((stage - 2) // RING + 1))
+            count = min(s.block, s.free.total - outer)
+            if task * group < count:
+                pitch = pitch_of(s, count)
+                pack(p, p.shared, operand[p.shared], outer + task * group,
+                     min(group, count - task * group), k, depth, pitch,
+                     room.block[p.shared] + task * group // s.width * panel_bytes(p, pitch, depth),
+                     room.table)
+            add(&call.packed[ring], 1)
+            continue
+        task -= packs
+        count = min(o.block, o.free.total - task * o.block)
+        pack(p, own, operand[own], task * o.block, count, k, depth, pitch_of(o, count),
+             room.block[own], room.table)
+        wait_for(&call.packed[ring], packs * (stage // RING + 1))
+        wait_for(&call.progress[task], stage)  # the parts of the sum are added in order
+        multiply_blocks(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room,
+                        outer, task * o.block, k, depth)
+        add(&call.progress[task], 1)
+        add(&call.done[ring], 1)
+    if call.streams:
+        fastein_fence()

@@ -1,0 +1,1 @@
+# Nothing of the loops is callable from Python; `_runtime` gets at them in C.
