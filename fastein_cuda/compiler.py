@@ -13,7 +13,7 @@ from typing import Any
 from fastein.store import KernelStore, content_key
 
 from . import codegen
-from .codegen import THREADS, Form
+from .forms import THREADS, ContractionForm, Form
 
 Capability = tuple[int, int]
 
@@ -82,7 +82,7 @@ def lower(form: Form, capability: Capability) -> Any:
 
     with global_compiler_lock:
         library, _ = _compile_pyfunc_with_fixup(
-            _define(_rendered(form)),
+            _define(form, capability),
             types.void(*_signature(form)),
             device=False,
             cc=architecture(capability),
@@ -112,7 +112,7 @@ def _signature(form: Form) -> list[Any]:
                 primitives.Pointer(
                     form.stored[operand],
                     form.arithmetic,
-                    form.lanes if form.vectors[operand] else 1,
+                    form.lanes_of(operand),
                     form.alignment[operand],
                 )
             )
@@ -122,11 +122,16 @@ def _signature(form: Form) -> list[Any]:
     return kinds
 
 
-def _define(source: str) -> Any:
+def _define(form: Form, capability: Capability) -> Any:
     """Execute a source among the primitives, where tracebacks and Numba find its lines."""
     from . import primitives
 
+    source = _rendered(form)
     names = {name: getattr(primitives, name) for name in codegen.PRIMITIVES}
+    if isinstance(form, ContractionForm):
+        from .tile_primitives import tile_primitives
+
+        names.update(tile_primitives(form.tile, capability))
     filename = f"<fastein_cuda kernel {content_key(source)[:16]}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), names)

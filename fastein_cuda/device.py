@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from .codegen import Form
-from .schedule import Machine
+from .forms import Form
+from .machine import Machine
 
 
 @dataclass(frozen=True, slots=True)

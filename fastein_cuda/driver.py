@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import codegen
-from .codegen import THREADS
 from .device import Launch
 from .devices import CudaUnavailableError
-from .schedule import Machine
+from .forms import THREADS
+from .machine import Machine
 
 STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel has without asking
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from fastein.plan import Plan
 
 from . import codegen
-from .codegen import THREADS, NestForm
+from .contraction import ContractionSchedule
 from .device import Device, Launch
 from .elements import ELEMENTS
+from .forms import THREADS, NestForm, TranspositionForm
 from .loops import magic
-from .schedule import NestSchedule, TileSchedule, schedule
+from .naming import size_name, step_name
+from .schedule import AnySchedule, NestSchedule, TranspositionSchedule, adding_up, schedule
 
 SCRATCH_ALIGNMENT = 256  # bytes; what cudaMalloc gives
-
-AnySchedule = NestSchedule | TileSchedule
 
 
 def launch_of(chosen: AnySchedule) -> Launch:
@@ -30,34 +30,67 @@ def launch_of(chosen: AnySchedule) -> Launch:
 
 def _numbers(chosen: AnySchedule) -> dict[str, int]:
     """Return the kernel's arguments by name."""
-    form, loops = chosen.form, chosen.loops
-    sizes = list(loops.sizes)
-    steps = [list(row) for row in loops.strides]
-    known = {}
+    form = chosen.form
+    sizes = list(chosen.loops.sizes)
+    steps = [list(row) for row in chosen.loops.strides]
     if isinstance(chosen, NestSchedule):
-        nest = chosen.form
-        axis = nest.outputs - 1 if nest.along == "items" else nest.rank - 1
-        if nest.lanes > 1:
-            sizes[axis] //= nest.lanes
-            for row in steps:
-                row[axis] *= nest.lanes
-        known = {
-            "items": chosen.items,
-            "terms": chosen.terms,
-            "chunk": chosen.chunk,
-            "span": chosen.chunk,
-        }
+        own, divisors = _numbers_of_nest(chosen, sizes, steps)
+    elif isinstance(chosen, TranspositionSchedule):
+        own, divisors = _numbers_of_transposition(chosen)
     else:
-        *_, y, x = sizes
-        edge = chosen.form.edge
-        known = {"X": x, "Y": y}
-        for name, tiles in (("x_tiles", -(-x // edge)), ("y_tiles", -(-y // edge))):
-            known.update(_divided(name, tiles, form.wide))
-    for loop, size in enumerate(sizes):
-        known.update(_divided(codegen.size_name(form, loop), size, form.wide))
+        own, divisors = _numbers_of_contraction(chosen)
+    divisors.update({size_name(form, loop): size for loop, size in enumerate(sizes)})
+    for name, number in divisors.items():
+        own.update(_divided(name, number, form.wide))
     for op, row in enumerate(steps):
-        known.update({codegen.step_name(form, op, loop): step for loop, step in enumerate(row)})
-    return known
+        own.update({step_name(form, op, loop): step for loop, step in enumerate(row)})
+    return own
+
+
+Numbers = tuple[dict[str, int], dict[str, int]]
+"""Arguments, and those that the kernel divides by."""
+
+
+def _numbers_of_nest(chosen: NestSchedule, sizes: list[int], steps: list[list[int]]) -> Numbers:
+    """Return a nest's own arguments; sizes and steps count in vectors afterwards."""
+    form = chosen.form
+    if form.lanes > 1:
+        axis = form.outputs - 1 if form.along == "items" else form.rank - 1
+        sizes[axis] //= form.lanes
+        for row in steps:
+            row[axis] *= form.lanes
+    own = {
+        "items": chosen.items,
+        "terms": chosen.terms,
+        "chunk": chosen.chunk,
+        "span": chosen.chunk,
+    }
+    return own, {}
+
+
+def _numbers_of_transposition(chosen: TranspositionSchedule) -> Numbers:
+    *_, y, x = chosen.loops.sizes
+    edge = chosen.form.edge
+    return {}, {"x_tiles": -(-x // edge), "y_tiles": -(-y // edge)}
+
+
+def _numbers_of_contraction(chosen: ContractionSchedule) -> Numbers:
+    batches, rows, columns, terms = chosen.extents
+    down, across = chosen.tiles
+    tile = chosen.form.tile
+    own = {
+        "batches": batches,
+        "rows": rows,
+        "columns": columns,
+        "terms": terms,
+        "chunk": chosen.chunk,
+        "span": -(-chosen.chunk // tile.depth) + tile.stages - 1,
+    }
+    return own, {
+        "group_size": chosen.height * across,
+        "height": chosen.height,
+        "row_tiles": down,
+    }
 
 
 def _divided(name: str, number: int, wide: bool) -> dict[str, int]:
@@ -73,7 +106,13 @@ def _shared(chosen: AnySchedule) -> int:
     if isinstance(form, NestForm):
         lanes = form.lanes if form.along == "items" and any(form.vectors[:-1]) else 1
         return THREADS * itemsize * lanes if form.parts > 1 else 0
-    return sum(form.staged) * form.edge * form.pitch * itemsize
+    if isinstance(form, TranspositionForm):
+        return sum(form.staged) * form.edge * form.pitch * itemsize
+    return form.shared
+
+
+Runner = Callable[[list[int], int, int], None]
+"""Runs a step: addresses of the operands, of the workspace, and the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +136,45 @@ class Step:
     otherwise: Callable[[], Runner]
 
 
-Runner = Callable[[list[int], int, int], None]
-"""Runs a step: addresses of the operands, of the workspace, and the stream."""
-
-
 def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device) -> Step:
     """Return a step that runs a schedule."""
+    passes = _passes(chosen, device, vectors=True)
     alternative: list[Runner] = []
 
     def otherwise() -> Runner:
         if not alternative:
-            alternative.append(
-                _runner(schedule(chosen.loops, device.machine, vectors=False), device)
-            )
+            plain = schedule(chosen.given, device.machine, vectors=False)
+            alternative.append(_runner(_passes(plain, device, vectors=False), device))
         return alternative[0]
 
-    return Step(slots, _needed(chosen), _runner(chosen, device), otherwise)
+    return Step(slots, _needed(passes), _runner(passes, device), otherwise)
 
 
-def _needed(chosen: AnySchedule) -> tuple[int, ...]:
+def _passes(chosen: AnySchedule, device: Device, vectors: bool) -> list[AnySchedule]:
+    """Return a schedule, and what adds its partial sums if it has any."""
+    if isinstance(chosen, TranspositionSchedule) or chosen.splits == 1:
+        return [chosen]
+    return [chosen, adding_up(chosen, device.machine, vectors)]
+
+
+def _needed(passes: list[AnySchedule]) -> tuple[int, ...]:
     """Return the alignment that each operand's address must have."""
-    needed = list(chosen.form.alignment)
-    if isinstance(chosen, NestSchedule) and chosen.second is not None:
-        needed[-1] = chosen.second.form.alignment[-1]
-    return tuple(needed)
+    first = passes[0]
+    *inputs, output = first.form.alignment
+    if isinstance(first, ContractionSchedule):
+        inputs = [inputs[first.order.index(k)] for k in range(2)]
+    if len(passes) > 1:
+        output = passes[1].form.alignment[-1]
+    return (*inputs, output)
 
 
-def _runner(chosen: AnySchedule, device: Device) -> Runner:
-    first = device.prepare(launch_of(chosen))
-    second = chosen.second if isinstance(chosen, NestSchedule) else None
-    if second is None:
+def _runner(passes: list[AnySchedule], device: Device) -> Runner:
+    first = device.prepare(launch_of(passes[0]))
+    if isinstance(passes[0], ContractionSchedule):
+        first = _swapped(first, passes[0].order)
+    if len(passes) == 1:
         return lambda addresses, workspace, stream: first(addresses, stream)
-    last = device.prepare(launch_of(second))
+    last = device.prepare(launch_of(passes[1]))
 
     def run(addresses: list[int], workspace: int, stream: int) -> None:
         first([*addresses[:-1], workspace], stream)
@@ -137,12 +183,21 @@ def _runner(chosen: AnySchedule, device: Device) -> Runner:
     return run
 
 
+def _swapped(
+    run: Callable[[list[int], int], None], order: tuple[int, int]
+) -> Callable[[list[int], int], None]:
+    """Return a launch that takes the inputs in the nest's order."""
+    if order == (0, 1):
+        return run
+    return lambda addresses, stream: run([addresses[1], addresses[0], addresses[2]], stream)
+
+
 def workspace_of(chosen: AnySchedule, device: Device) -> int:
     """Return the bytes that a schedule's partial sums take, wherever its operands lie."""
-    if isinstance(chosen, TileSchedule):
+    if isinstance(chosen, TranspositionSchedule):
         return 0
-    other = schedule(chosen.loops, device.machine, vectors=False)
-    assert isinstance(other, NestSchedule)
+    other = schedule(chosen.given, device.machine, vectors=False)
+    assert not isinstance(other, TranspositionSchedule)
     return max(chosen.workspace, other.workspace)
 
 

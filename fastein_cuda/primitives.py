@@ -14,7 +14,7 @@ value:
 ``Value``
     one element, or some (lanes) that lie next to each other, in the type that arithmetic wants.
 ``Shelf``
-    the block's shared memory as elements of the type that a sum has.
+    a part of the block's shared memory, as values or indices.
 """
 
 from __future__ import annotations
@@ -30,11 +30,22 @@ from numba.cuda.cudaimpl import registry as _implementations
 from numba.cuda.extending import core_models, intrinsic, register_model
 from numba.cuda.typing.templates import AbstractTemplate, signature
 
+from .conversions import (
+    I1,
+    I8,
+    I32,
+    I64,
+    cast,
+    complex_of,
+    memory_type,
+    parts_of,
+    register_type,
+    scalar_type,
+    spread,
+)
 from .elements import ELEMENTS, Element
 
 GLOBAL, SHARED = 1, 3  # address spaces of NVVM
-_I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-_HALF, _F32, _F64 = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 
 
 # --- types --------------------------------------------------------------------------------------
@@ -76,36 +87,26 @@ class Value(types.Type):  # type: ignore[misc]
 
 
 class Shelf(types.Type):  # type: ignore[misc]
-    """Shared memory as an array of elements."""
+    """Shared memory as an array of values or indices."""
 
-    def __init__(self, element: Element, lanes: int) -> None:
-        self.element = element
-        self.lanes = lanes
-        super().__init__(f"Shelf({element.name}, {lanes})")
+    def __init__(self, slot: Value | Index) -> None:
+        self.slot = slot
+        super().__init__(f"Shelf({slot})")
+
+    @property
+    def representation(self) -> ir.Type:
+        """The LLVM type of a slot."""
+        if isinstance(self.slot, Index):
+            return ir.IntType(self.slot.bits)
+        return register_type(self.slot.element, self.slot.lanes)
 
 
 FLAG = Flag()
 
 
-def _scalar(element: Element) -> ir.Type:
-    """Return the LLVM type of a number in a register: of a part, where it is complex.
+def primitive_model(kind: type, representation: Callable[[Any], ir.Type]) -> None:
+    """Say which LLVM type stands for a type."""
 
-    Floats of two bytes are bits, which are floats once they have been converted.
-    """
-    if element.kind in "fc" and element.itemsize > 2:
-        return _F64 if element.itemsize * (1 if element.kind == "c" else 2) == 16 else _F32
-    return ir.IntType(8 * element.itemsize)
-
-
-def _register(element: Element, lanes: int) -> ir.Type:
-    """Return the LLVM type of a `Value`."""
-    scalar = _scalar(element)
-    if element.kind == "c":
-        return ir.LiteralStructType([scalar, scalar])
-    return ir.VectorType(scalar, lanes) if lanes > 1 else scalar
-
-
-def _primitive_model(kind: type, representation: Callable[[Any], ir.Type]) -> None:
     class Model(core_models.PrimitiveModel):  # type: ignore[misc]
         def __init__(self, manager: Any, fe_type: Any) -> None:
             super().__init__(manager, fe_type, representation(fe_type))
@@ -113,11 +114,11 @@ def _primitive_model(kind: type, representation: Callable[[Any], ir.Type]) -> No
     register_model(kind)(Model)
 
 
-_primitive_model(Index, lambda kind: ir.IntType(kind.bits))
-_primitive_model(Flag, lambda kind: _I1)
-_primitive_model(Pointer, lambda kind: _I8.as_pointer())
-_primitive_model(Value, lambda kind: _register(kind.element, kind.lanes))
-_primitive_model(Shelf, lambda kind: _I8.as_pointer(SHARED))
+primitive_model(Index, lambda kind: ir.IntType(kind.bits))
+primitive_model(Flag, lambda kind: I1)
+primitive_model(Pointer, lambda kind: I8.as_pointer())
+primitive_model(Value, lambda kind: register_type(kind.element, kind.lanes))
+primitive_model(Shelf, lambda kind: I8.as_pointer(SHARED))
 
 
 # --- operators ----------------------------------------------------------------------------------
@@ -196,8 +197,8 @@ def _both(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @_operator(operator.add, Pointer, Index, result=_left)
 def _advance(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    offset = args[1] if sig.args[1].bits == 64 else builder.sext(args[1], _I64)
-    return builder.gep(args[0], [offset], inbounds=True, source_etype=_I8)
+    offset = args[1] if sig.args[1].bits == 64 else builder.sext(args[1], I64)
+    return builder.gep(args[0], [offset], inbounds=True, source_etype=I8)
 
 
 def _wider(a: Value, b: Value) -> Any:
@@ -210,8 +211,8 @@ def _sum(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     a, b = _in_lanes(builder, sig, args)
     element = sig.return_type.element
     if element.kind == "c":
-        parts = [builder.fadd(x, y) for x, y in zip(_parts(builder, a), _parts(builder, b))]  # noqa: B905
-        return _complex(builder, *parts)
+        parts = [builder.fadd(x, y) for x, y in zip(parts_of(builder, a), parts_of(builder, b))]  # noqa: B905
+        return complex_of(builder, *parts)
     if element.kind == "f":
         return builder.fadd(a, b)
     return builder.or_(a, b) if element.kind == "b" else builder.add(a, b)
@@ -222,9 +223,9 @@ def _product(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     a, b = _in_lanes(builder, sig, args)
     element = sig.return_type.element
     if element.kind == "c":
-        (ar, ai), (br, bi) = _parts(builder, a), _parts(builder, b)
+        (ar, ai), (br, bi) = parts_of(builder, a), parts_of(builder, b)
         real = builder.fsub(builder.fmul(ar, br), builder.fmul(ai, bi))
-        return _complex(builder, real, builder.fadd(builder.fmul(ar, bi), builder.fmul(ai, br)))
+        return complex_of(builder, real, builder.fadd(builder.fmul(ar, bi), builder.fmul(ai, br)))
     if element.kind == "f":
         return builder.fmul(a, b)
     return builder.and_(a, b) if element.kind == "b" else builder.mul(a, b)
@@ -233,25 +234,7 @@ def _product(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 def _in_lanes(builder: Any, sig: Any, args: Any) -> list[Any]:
     """Return two values with as many lanes as their result has."""
     lanes = sig.return_type.lanes
-    return [_spread(builder, x, kind.lanes, lanes) for x, kind in zip(args, sig.args, strict=True)]
-
-
-def _spread(builder: Any, value: Any, lanes: int, wanted: int) -> Any:
-    if lanes == wanted:
-        return value
-    vector = ir.Constant(ir.VectorType(value.type, wanted), ir.Undefined)
-    for lane in range(wanted):
-        vector = builder.insert_element(vector, value, _I32(lane))
-    return vector
-
-
-def _parts(builder: Any, value: Any) -> tuple[Any, Any]:
-    return builder.extract_value(value, 0), builder.extract_value(value, 1)
-
-
-def _complex(builder: Any, real: Any, imaginary: Any) -> Any:
-    pair = ir.Constant(ir.LiteralStructType([real.type, real.type]), ir.Undefined)
-    return builder.insert_value(builder.insert_value(pair, real, 0), imaginary, 1)
+    return [spread(builder, x, kind.lanes, lanes) for x, kind in zip(args, sig.args, strict=True)]
 
 
 # --- where a thread is --------------------------------------------------------------------------
@@ -262,12 +245,12 @@ def _register_reader(name: str) -> Any:
 
     def read(typingctx: Any, like: Any) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            kind = ir.FunctionType(_I32, [])
+            kind = ir.FunctionType(I32, [])
             register = builder.module.declare_intrinsic(
                 f"llvm.nvvm.read.ptx.sreg.{name}", fnty=kind
             )
             number = builder.call(register, [])
-            return number if like.bits == 32 else builder.zext(number, _I64)
+            return number if like.bits == 32 else builder.zext(number, I64)
 
         return like(like), lower
 
@@ -286,8 +269,8 @@ def quotient(typingctx: Any, n: Any, divisor: Any, magic: Any, shift: Any) -> An
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if n.bits == 64:
             return builder.udiv(args[0], args[1])
-        wide = builder.mul(builder.zext(args[0], _I64), builder.zext(args[2], _I64))
-        high = builder.trunc(builder.lshr(wide, _I64(32)), _I32)
+        wide = builder.mul(builder.zext(args[0], I64), builder.zext(args[2], I64))
+        high = builder.trunc(builder.lshr(wide, I64(32)), I32)
         return builder.lshr(builder.add(high, args[0]), args[3])
 
     return n(n, divisor, magic, shift), lower
@@ -339,7 +322,7 @@ def zero(typingctx: Any, like: Any) -> Any:
     value = _arithmetic(like)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(_register(value.element, value.lanes), None)
+        return ir.Constant(register_type(value.element, value.lanes), None)
 
     return value(like), lower
 
@@ -362,7 +345,7 @@ def folded(typingctx: Any, value: Any) -> Any:
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         lanes = [args[0]]
         if value.lanes > 1:
-            lanes = [builder.extract_element(args[0], _I32(k)) for k in range(value.lanes)]
+            lanes = [builder.extract_element(args[0], I32(k)) for k in range(value.lanes)]
         add = signature(single, single, single)
         while len(lanes) > 1:
             half = len(lanes) // 2
@@ -385,7 +368,7 @@ def load(typingctx: Any, pointer: Any) -> Any:
             number.set_metadata("invariant.load", builder.module.add_metadata([]))
             read.append(number)
         stored = _assembled(builder, read, pointer)
-        return _cast(builder, stored, pointer.stored, pointer.arithmetic)
+        return cast(builder, stored, pointer.stored, pointer.arithmetic)
 
     return value(pointer), lower
 
@@ -395,203 +378,93 @@ def store(typingctx: Any, pointer: Any, value: Any, flag: Any) -> Any:
     """Write the value where the flag is set."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        spread = _spread(builder, args[1], value.lanes, pointer.lanes)
-        stored = _cast(builder, spread, value.element, pointer.stored)
-        with builder.if_then(args[2]):
-            numbers = _numbers_at(builder, args[0], pointer)
-            taken = _disassembled(builder, stored, len(numbers), pointer)
-            for (address, _, alignment), number in zip(numbers, taken, strict=True):
-                builder.store(number, address, align=alignment)
+        wide = spread(builder, args[1], value.lanes, pointer.lanes)
+        stored = cast(builder, wide, value.element, pointer.stored)
+        store_at(builder, args[0], pointer, stored, args[2])
         return context.get_dummy_value()
 
     return types.void(pointer, value, flag), lower
 
 
+def store_at(builder: Any, address: Any, pointer: Pointer, stored: Any, flag: Any) -> None:
+    """Write elements to an address of a pointer's kind where the flag is set."""
+    with builder.if_then(flag):
+        numbers = _numbers_at(builder, address, pointer)
+        taken = _disassembled(builder, stored, len(numbers), pointer)
+        for (at, _, alignment), number in zip(numbers, taken, strict=True):
+            builder.store(number, at, align=alignment)
+
+
 def _numbers_at(builder: Any, address: Any, pointer: Pointer) -> list[tuple[Any, ir.Type, int]]:
     """Return address, type and alignment of each access that reads or writes a `Value`."""
     element = pointer.stored
-    scalar = _scalar(element)
+    scalar = scalar_type(element)
     step = 0
     if element.kind == "c" and pointer.alignment >= element.itemsize:
         kinds: list[ir.Type] = [ir.VectorType(scalar, 2)]
     elif element.kind == "c":
         kinds, step = [scalar, scalar], element.itemsize // 2
     else:
-        kinds = [_memory(element, pointer.lanes)]
+        kinds = [memory_type(element, pointer.lanes)]
     found = []
     for number, kind in enumerate(kinds):
-        at = builder.gep(address, [_I64(number * step)], inbounds=True, source_etype=_I8)
+        at = builder.gep(address, [I64(number * step)], inbounds=True, source_etype=I8)
         at = builder.addrspacecast(builder.bitcast(at, kind.as_pointer()), kind.as_pointer(GLOBAL))
         found.append((at, kind, pointer.alignment))
     return found
 
 
-def _memory(element: Element, lanes: int) -> ir.Type:
-    """Return the LLVM type of one access; words, where NVVM would take bytes one by one."""
-    words, rest = divmod(lanes * element.itemsize, 4)
-    if element.itemsize >= 4:
-        return _register(element, lanes)
-    if rest:
-        return ir.IntType(8 * rest)
-    return ir.VectorType(_I32, words) if words > 1 else _I32
-
-
 def _assembled(builder: Any, read: list[Any], pointer: Pointer) -> Any:
     """Return one value from the accesses that read it."""
     if pointer.stored.kind != "c":
-        wanted = _register(pointer.stored, pointer.lanes)
+        wanted = register_type(pointer.stored, pointer.lanes)
         return read[0] if read[0].type == wanted else builder.bitcast(read[0], wanted)
     if len(read) == 1:
-        read = [builder.extract_element(read[0], _I32(k)) for k in range(2)]
-    return _complex(builder, *read)
+        read = [builder.extract_element(read[0], I32(k)) for k in range(2)]
+    return complex_of(builder, *read)
 
 
 def _disassembled(builder: Any, stored: Any, count: int, pointer: Pointer) -> list[Any]:
     """Return what each of `count` accesses writes."""
     if pointer.stored.kind != "c":
-        wanted = _memory(pointer.stored, pointer.lanes)
+        wanted = memory_type(pointer.stored, pointer.lanes)
         return [stored if stored.type == wanted else builder.bitcast(stored, wanted)]
-    parts = _parts(builder, stored)
+    parts = parts_of(builder, stored)
     if count == 2:
         return list(parts)
     pair = ir.Constant(ir.VectorType(parts[0].type, 2), ir.Undefined)
     for number, part in enumerate(parts):
-        pair = builder.insert_element(pair, part, _I32(number))
+        pair = builder.insert_element(pair, part, I32(number))
     return [pair]
-
-
-# --- conversions --------------------------------------------------------------------------------
-
-
-def _like(value: Any, scalar: ir.Type) -> ir.Type:
-    """Return the type with these numbers and as many lanes as `value` has."""
-    if isinstance(value.type, ir.VectorType):
-        return ir.VectorType(scalar, value.type.count)
-    return scalar
-
-
-def _cast(builder: Any, value: Any, source: Element, target: Element) -> Any:
-    """Convert as NumPy's astype does."""
-    if source == target:
-        return value
-    if source.kind == "f" and source.itemsize == 2:
-        widen = _widened_half if source.name == "float16" else _widened_bfloat
-        return _cast(builder, widen(builder, value), _FLOAT32, target)
-    if target.kind == "f" and target.itemsize == 2:
-        if source.name == "float64" and target.name == "float16":
-            return _by_lane(builder, value, _half_of)
-        single = _cast(builder, value, source, _FLOAT32)
-        return (
-            _by_lane(builder, single, _half_of)
-            if target.name == "float16"
-            else _rounded(builder, single)
-        )
-    if source.kind == "c":
-        parts = _parts(builder, value)
-        part = _PART[source.name]
-        if target.kind == "c":
-            return _complex(builder, *[_cast(builder, x, part, _PART[target.name]) for x in parts])
-        if target.kind == "b":
-            return builder.or_(*[_cast(builder, x, part, target) for x in parts])
-        return _cast(builder, parts[0], part, target)
-    if target.kind == "c":
-        real = _cast(builder, value, source, _PART[target.name])
-        return _complex(builder, real, ir.Constant(real.type, 0.0))
-    wanted = _like(value, _scalar(target))
-    if target.kind == "b":
-        nothing = ir.Constant(value.type, None)
-        compare = builder.fcmp_unordered if source.kind == "f" else builder.icmp_unsigned
-        return builder.zext(compare("!=", value, nothing), wanted)
-    if source.kind == "f":
-        if target.kind == "f":
-            convert = builder.fpext if target.itemsize > source.itemsize else builder.fptrunc
-        else:
-            convert = builder.fptosi if target.kind == "i" else builder.fptoui
-    elif target.kind == "f":
-        convert = builder.sitofp if source.kind == "i" else builder.uitofp
-    elif target.itemsize == source.itemsize:
-        return value
-    elif target.itemsize < source.itemsize:
-        convert = builder.trunc
-    else:
-        convert = builder.sext if source.kind == "i" else builder.zext
-    return convert(value, wanted)
-
-
-_FLOAT32 = ELEMENTS["float32"]
-_PART = {"complex64": ELEMENTS["float32"], "complex128": ELEMENTS["float64"]}
-
-
-def _by_lane(builder: Any, value: Any, convert: Callable[[Any, Any], Any]) -> Any:
-    """Convert lane by lane: NVVM makes invalid PTX of conversions of vectors of halves."""
-    if not isinstance(value.type, ir.VectorType):
-        return convert(builder, value)
-    lanes = [builder.extract_element(value, _I32(k)) for k in range(value.type.count)]
-    converted = [convert(builder, lane) for lane in lanes]
-    vector = ir.Constant(ir.VectorType(converted[0].type, len(converted)), ir.Undefined)
-    for number, lane in enumerate(converted):
-        vector = builder.insert_element(vector, lane, _I32(number))
-    return vector
-
-
-def _widened_half(builder: Any, value: Any) -> Any:
-    return _by_lane(builder, value, lambda b, x: b.fpext(b.bitcast(x, _HALF), _F32))
-
-
-def _half_of(builder: Any, value: Any) -> Any:
-    return builder.bitcast(builder.fptrunc(value, _HALF), _I16)
-
-
-def _widened_bfloat(builder: Any, value: Any) -> Any:
-    wide = _like(value, _I32)
-    shifted = builder.shl(builder.zext(value, wide), _filled(wide, 16))
-    return builder.bitcast(shifted, _like(value, _F32))
-
-
-def _filled(kind: ir.Type, number: int) -> ir.Constant:
-    if isinstance(kind, ir.VectorType):
-        return ir.Constant(kind, [number] * kind.count)
-    return ir.Constant(kind, number)
-
-
-def _rounded(builder: Any, value: Any) -> Any:
-    """Round float32 to bfloat16, to the nearest and to even; NaN stays NaN."""
-    wide, narrow = _like(value, _I32), _like(value, _I16)
-    bits = builder.bitcast(value, wide)
-    odd = builder.and_(builder.lshr(bits, _filled(wide, 16)), _filled(wide, 1))
-    up = builder.add(bits, builder.add(odd, _filled(wide, 0x7FFF)))
-    nan = builder.fcmp_unordered("uno", value, value)
-    chosen = builder.select(nan, builder.or_(bits, _filled(wide, 0x400000)), up)
-    return builder.trunc(builder.lshr(chosen, _filled(wide, 16)), narrow)
 
 
 # --- shared memory ------------------------------------------------------------------------------
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def shelf(typingctx: Any, value: Any) -> Any:
-    """Return the block's shared memory as elements like `value`."""
-    kind = Shelf(value.element, value.lanes)
+def shelf(typingctx: Any, like: Any, begin: Any) -> Any:
+    """Return the block's shared memory from a byte on, as slots that hold what is like `like`."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.bitcast(_dynamic_shared(builder.module), _I8.as_pointer(SHARED))
+        return builder.gep(shared_memory(builder), [args[1]], inbounds=True, source_etype=I8)
 
-    return kind(value), lower
+    return Shelf(like)(like, begin), lower
 
 
-def _dynamic_shared(module: Any) -> Any:
-    """Return the symbol at which the shared memory begins that a launch asks for."""
-    name = "fastein_shared"
+def shared_memory(builder: Any) -> Any:
+    """Return where the shared memory begins that a launch asks for."""
+    module, name = builder.module, "fastein_shared"
     if name not in module.globals:
-        memory = ir.GlobalVariable(module, ir.ArrayType(_I8, 0), name, SHARED)
+        memory = ir.GlobalVariable(module, ir.ArrayType(I8, 0), name, SHARED)
         memory.linkage = "external"
-        memory.align = 16
-    return module.globals[name]
+        memory.align = 128
+    return builder.bitcast(module.globals[name], I8.as_pointer(SHARED))
 
 
-def _slot(builder: Any, shelf: Shelf, args: Any) -> Any:
-    kind = _register(shelf.element, shelf.lanes)
-    return builder.gep(builder.bitcast(args[0], kind.as_pointer(SHARED)), [args[1]])
+def slot_at(builder: Any, shelf: Shelf, address: Any, number: Any) -> Any:
+    """Return the address of a slot."""
+    typed = builder.bitcast(address, shelf.representation.as_pointer(SHARED))
+    return builder.gep(typed, [number], inbounds=True, source_etype=shelf.representation)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -599,7 +472,7 @@ def put(typingctx: Any, shelf: Any, slot: Any, value: Any) -> Any:
     """Write a value into a slot of shared memory."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _slot(builder, shelf, args))
+        builder.store(args[2], slot_at(builder, shelf, args[0], args[1]))
         return context.get_dummy_value()
 
     return types.void(shelf, slot, value), lower
@@ -610,6 +483,68 @@ def get(typingctx: Any, shelf: Any, slot: Any) -> Any:
     """Read a slot of shared memory."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(_slot(builder, shelf, args))
+        return builder.load(slot_at(builder, shelf, args[0], args[1]))
 
-    return Value(shelf.element, shelf.lanes)(shelf, slot), lower
+    return shelf.slot(shelf, slot), lower
+
+
+# --- copies that nobody waits for ---------------------------------------------------------------
+
+_CACHED = {4: "ca", 8: "ca", 16: "cg"}  # copies of 16 bytes alone may pass the first cache by
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def copy(typingctx: Any, place: Any, pointer: Any, flag: Any) -> Any:
+    """Copy what a pointer points at to a byte of shared memory, or zeros where the flag is clear.
+
+    The copy is done once `wait` says so; where elements are too small for that, at once.
+    """
+    nbytes = pointer.lanes * pointer.stored.itemsize
+    piece = min(nbytes, pointer.alignment)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        target = builder.gep(shared_memory(builder), [args[0]], inbounds=True, source_etype=I8)
+        source = builder.addrspacecast(args[1], I8.as_pointer(GLOBAL))
+        for begin in range(0, nbytes, piece):
+            ends = [
+                builder.gep(end, [I64(begin)], inbounds=True, source_etype=I8)
+                for end in (target, source)
+            ]
+            move = _copy_later if piece in _CACHED else _copy_now
+            move(builder, *ends, args[2], piece)
+        return context.get_dummy_value()
+
+    return types.void(place, pointer, flag), lower
+
+
+def _copy_later(builder: Any, target: Any, source: Any, flag: Any, nbytes: int) -> None:
+    there = builder.select(flag, I32(nbytes), I32(0))
+    kind = ir.FunctionType(ir.VoidType(), [I32, I64, I32])
+    line = f"cp.async.{_CACHED[nbytes]}.shared.global [$0], [$1], {nbytes}, $2;"
+    at = builder.trunc(builder.ptrtoint(target, I64), I32)
+    assembly = ir.InlineAsm(kind, line, "r,l,r,~{memory}", side_effect=True)
+    builder.call(assembly, [at, builder.ptrtoint(source, I64), there])
+
+
+def _copy_now(builder: Any, target: Any, source: Any, flag: Any, nbytes: int) -> None:
+    kind = ir.IntType(8 * nbytes)
+    found = builder.load(builder.bitcast(source, kind.as_pointer(GLOBAL)), align=nbytes)
+    kept_bits = builder.select(flag, found, kind(0))
+    builder.store(kept_bits, builder.bitcast(target, kind.as_pointer(SHARED)), align=nbytes)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def commit(typingctx: Any) -> Any:
+    """End a group of copies."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        command(builder, "cp.async.commit_group;")
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
+def command(builder: Any, line: str) -> None:
+    """Emit an instruction without operands, which nothing moves across."""
+    kind = ir.FunctionType(ir.VoidType(), [])
+    builder.call(ir.InlineAsm(kind, line, "~{memory}", side_effect=True), [])

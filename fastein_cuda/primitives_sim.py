@@ -105,8 +105,10 @@ class Pointer:
 class Shelf:
     """Shared memory of some blocks, with who wrote and who read each slot since the barrier."""
 
-    def __init__(self, blocks: int, slots: int, kind: np.dtype[Any], lanes: int) -> None:
-        self.values = np.zeros((blocks, slots, lanes), kind)
+    def __init__(
+        self, blocks: int, slots: int, kind: np.dtype[Any], shape: tuple[int, ...]
+    ) -> None:
+        self.values = np.zeros((blocks, slots, *shape), kind)
         self.written = np.full((blocks, slots), -1)  # in which epoch
         self.writer = np.full((blocks, slots), -1)
         self.read = np.full((blocks, slots), -1)
@@ -114,6 +116,7 @@ class Shelf:
 
 
 SEVERAL = -2  # readers
+ON_ITS_WAY = -2  # bytes that a copy will write
 
 
 class Lockstep:
@@ -140,6 +143,10 @@ class Lockstep:
         self.x, self.y = (np.repeat(blocks[:, axis].astype(np.int64), threads) for axis in (0, 1))
         self.epoch = 0
         self.shelves: dict[Any, Shelf] = {}
+        self.raw = np.full((self.count, shared), 0xFF, np.uint8)
+        self.raw_written = np.full((self.count, shared), -1, np.int32)
+        self.raw_read = np.full((self.count, shared), -1, np.int32)
+        self.groups: list[list[Any]] = [[]]  # copies on their way, the youngest group last
 
     def names(self, wanted: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
         """Return the primitives by their names."""
@@ -181,7 +188,8 @@ class Lockstep:
         return np.zeros((self.number.size, like.lanes), numpy_type(like.arithmetic))
 
     def kept(self, value: np.ndarray, flag: np.ndarray) -> np.ndarray:
-        return np.where(flag[:, None], value, value.dtype.type(0))
+        by_lane = flag[:, None] if np.ndim(value) > 1 else flag
+        return np.where(by_lane, value, value.dtype.type(0))
 
     def folded(self, value: np.ndarray) -> np.ndarray:
         while value.shape[1] > 1:
@@ -212,11 +220,13 @@ class Lockstep:
 
     # shared memory
 
-    def shelf(self, value: np.ndarray) -> Shelf:
-        key = (value.dtype, value.shape[1])
+    def shelf(self, like: Any, begin: int) -> Shelf:
+        shape = np.shape(like)[1:]  # of a slot; an index has none
+        kind = np.asarray(like).dtype
+        key = (begin, kind, shape)
         if key not in self.shelves:
-            slots = self.shared // (value.dtype.itemsize * value.shape[1])
-            self.shelves[key] = Shelf(self.count, slots, *key)
+            slots = (self.shared - begin) // (4 if not shape else kind.itemsize * shape[0])
+            self.shelves[key] = Shelf(self.count, slots, kind, shape)
         return self.shelves[key]
 
     def put(self, shelf: Shelf, slot: Any, value: np.ndarray) -> None:
@@ -249,6 +259,61 @@ class Lockstep:
         if (slots < 0).any() or (slots >= shelf.values.shape[1]).any():
             raise SimulatedFault("a slot lies outside the shared memory")
         return self.place, slots
+
+    # copies that nobody waits for
+
+    def copy(self, place: Any, pointer: Pointer, flag: Any) -> None:
+        """Read now what arrives in shared memory once `wait` says so."""
+        itemsize = pointer.stored.itemsize
+        cells = self._cells(pointer)
+        live = np.broadcast_to(flag, self.number.shape)
+        found = np.zeros(cells.shape, numpy_type(pointer.stored))
+        if live.any():
+            found[live] = self.memory.read(cells[live], pointer.stored)
+        nbytes = pointer.lanes * itemsize
+        piece = min(nbytes, pointer.alignment)
+        at = self._raw_bytes(place, nbytes, piece)
+        if (self.raw_read[at] == self.epoch).any():
+            raise SimulatedFault("a copy overwrites shared memory that may still be read")
+        raw = found.view(np.uint8).reshape(len(found), nbytes)
+        if piece in (4, 8, 16):
+            self.groups[-1].append((at, raw))
+            self.raw_written[at] = ON_ITS_WAY
+        else:
+            self._arrive(at, raw)
+
+    def commit(self) -> None:
+        self.groups.append([])
+
+    def wait(self, youngest: int) -> None:
+        """Have all but the youngest groups of copies arrive."""
+        while len(self.groups) - 1 > youngest:
+            for at, raw in self.groups.pop(0):
+                self._arrive(at, raw)
+
+    def _arrive(self, at: Any, raw: np.ndarray) -> None:
+        self.raw[at] = raw
+        self.raw_written[at] = self.epoch
+
+    def read_raw(self, place: Any, nbytes: int) -> np.ndarray:
+        """Return bytes of shared memory, of which all must have arrived before a barrier."""
+        at = self._raw_bytes(place, nbytes, nbytes)
+        written = self.raw_written[at]
+        if (written < 0).any():
+            raise SimulatedFault("shared memory is read before its copy has arrived")
+        if (written == self.epoch).any():
+            raise SimulatedFault("shared memory is read without a barrier after its copy")
+        self.raw_read[at] = self.epoch
+        found: np.ndarray = self.raw[at]
+        return found
+
+    def _raw_bytes(self, place: Any, nbytes: int, alignment: int) -> tuple[np.ndarray, np.ndarray]:
+        places = np.broadcast_to(place, self.number.shape)
+        if (places % alignment).any():
+            raise SimulatedFault(f"shared memory is not aligned to {alignment} bytes")
+        if (places < 0).any() or (places + nbytes > self.shared).any():
+            raise SimulatedFault("an access lies outside the shared memory")
+        return self.place[:, None], places[:, None] + np.arange(nbytes)
 
 
 def converted(values: np.ndarray, source: Element, target: Element) -> np.ndarray:

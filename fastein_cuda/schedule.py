@@ -6,7 +6,9 @@ nest
     any number of operands, any strides. Threads stand side by side along the axis along which
     most of the data lies, so that a warp reads whole lines; where the nest sums, threads may also
     share a sum, and blocks too (``splits``), whose partial sums a second pass adds in order.
-tile
+contraction
+    products of (stacks of) large matrices, by tiles (:mod:`fastein_cuda.contraction`).
+transposition
     products without sums whose operands lie along different axes: tiles of them turn round in
     shared memory.
 
@@ -18,38 +20,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import gcd
 
-from .codegen import THREADS, NestForm, TileForm
+from .contraction import ContractionSchedule, contraction
 from .elements import ELEMENTS
+from .forms import THREADS, NestForm, TranspositionForm
 from .loops import Loops, is_wide
+from .machine import Machine
+from .nest_source import UNROLL
 
-UNROLL = 4  # terms that a thread asks for at once
 VECTOR = 16  # bytes that one instruction reads at the most
 MOST_SPLITS = 256
 MOST_STAGED = 2  # operands that one tile turns round: its shared memory
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What a schedule needs to know of a GPU.
-
-    Attributes
-    ----------
-    capability : tuple of int
-        Compute capability, as (major, minor).
-    processors : int
-        Streaming multiprocessors.
-    shared : int
-        Bytes of shared memory that one block may have.
-    """
-
-    capability: tuple[int, int]
-    processors: int
-    shared: int
-
-    @property
-    def threads(self) -> int:
-        """Threads that keep the machine busy."""
-        return self.processors * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +46,17 @@ class NestSchedule:
         Vectors of terms that one block sums.
     splits : int
         Blocks that share a sum.
-    second : NestSchedule or None
-        What adds the partial sums.
     """
 
     loops: Loops
     form: NestForm
     chunk: int
     splits: int
-    second: NestSchedule | None = None
+
+    @property
+    def given(self) -> Loops:
+        """The loops as they were to be scheduled, up to their order."""
+        return self.loops
 
     @property
     def family(self) -> str:
@@ -97,9 +79,9 @@ class NestSchedule:
     @property
     def workspace(self) -> int:
         """Bytes of the partial sums."""
-        if self.second is None:
+        if self.splits == 1:
             return 0
-        return self.splits * self.loops.items * self.second.loops.elements[0].itemsize
+        return self.splits * self.loops.items * ELEMENTS[self.form.arithmetic].itemsize
 
     def __str__(self) -> str:
         form = self.form
@@ -110,22 +92,27 @@ class NestSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class TileSchedule:
+class TranspositionSchedule:
     """A product whose operands turn round in shared memory.
 
     Attributes
     ----------
     loops : Loops
         Last stands the axis along which the output lies, before it that of the staged operands.
-    form : TileForm
+    form : TranspositionForm
     """
 
     loops: Loops
-    form: TileForm
+    form: TranspositionForm
+
+    @property
+    def given(self) -> Loops:
+        """The loops as they were to be scheduled, up to their order."""
+        return self.loops
 
     @property
     def family(self) -> str:
-        return "tile"
+        return "transposition"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -138,10 +125,13 @@ class TileSchedule:
 
     def __str__(self) -> str:
         edge = self.form.edge
-        return f"tile: {self.loops.items} products, {edge} by {edge} through shared memory"
+        return f"transposition: {self.loops.items} products, {edge} by {edge} through shared memory"
 
 
-def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> NestSchedule | TileSchedule:
+AnySchedule = NestSchedule | TranspositionSchedule | ContractionSchedule
+
+
+def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedule:
     """Return how loops run.
 
     Parameters
@@ -152,14 +142,17 @@ def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> NestSchedu
     vectors : bool
         Whether the operands' addresses suit vectors, which is known only when they are there.
     """
-    tile = _tile(loops)
-    return _nest(loops, machine, vectors) if tile is None else tile
+    product = contraction(loops, machine, vectors)
+    if product is not None:
+        return product
+    turned = _transposition(loops)
+    return _nest(loops, machine, vectors) if turned is None else turned
 
 
-# --- tiles --------------------------------------------------------------------------------------
+# --- transpositions --------------------------------------------------------------------------------------
 
 
-def _tile(loops: Loops) -> TileSchedule | None:
+def _transposition(loops: Loops) -> TranspositionSchedule | None:
     """Return a schedule by tiles where operands lie along other axes than the output."""
     if any(loops.summed) or len(loops.sizes) < 2:
         return None
@@ -178,11 +171,11 @@ def _tile(loops: Loops) -> TileSchedule | None:
     outer = [a for a in _by_stride(loops, loops.nin) if a not in (x, y)]
     ordered = loops.reordered([*outer, y, x])
     edge = 64 if max(element.itemsize for element in loops.elements) <= 2 else 32
-    form = TileForm(
+    form = TranspositionForm(
         loops.stored, loops.arithmetic, _moves(ordered), loops.alignment, staged, edge,
         is_wide(loops),
     )  # fmt: skip
-    return TileSchedule(ordered, form)
+    return TranspositionSchedule(ordered, form)
 
 
 def _unit_axis(loops: Loops, operand: int) -> int | None:
@@ -233,8 +226,7 @@ def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = Tr
         partial=splits > 1,
         wide=is_wide(loops),
     )
-    second = _nest(_partial_sums(ordered, splits), machine, vectors, False) if splits > 1 else None
-    return NestSchedule(ordered, form, chunk, splits, second)
+    return NestSchedule(ordered, form, chunk, splits)
 
 
 def _lane_axis(loops: Loops) -> int | None:
@@ -343,8 +335,14 @@ def _power_of_two(n: int) -> int:
     return 1 << max(n.bit_length() - 1, 0)
 
 
+def adding_up(
+    chosen: NestSchedule | ContractionSchedule, machine: Machine, vectors: bool
+) -> NestSchedule:
+    """Return the schedule that adds the partial sums of one whose sums are split."""
+    return _nest(_partial_sums(chosen.loops, chosen.splits), machine, vectors, split=False)
+
+
 def _partial_sums(loops: Loops, splits: int) -> Loops:
-    """Return the loops that add up the partial sums of a split nest."""
     outputs = [a for a, summed in enumerate(loops.summed) if not summed]
     element = ELEMENTS[loops.arithmetic]
     strides: list[int] = []

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from . import codegen
-from .codegen import Form
 from .device import Launch
 from .devices import stand_in
 from .elements import ELEMENTS
+from .forms import THREADS, ContractionForm, Form
+from .machine import Machine
 from .primitives_sim import Lockstep, Memory, Pointer
-from .schedule import Machine
+from .tile_primitives_sim import tile_primitives
 
 AT_ONCE = 1 << 18  # threads that are simulated together
+SHARED_AT_ONCE = 1 << 24  # bytes of shared memory that they have
 
 #: A small machine, so that small operands already are shared among threads and blocks.
 SMALL = Machine(capability=(9, 0), processors=2, shared=227 << 10)
@@ -85,7 +87,7 @@ class SimulatedDevice:
                 np.int64(address),
                 ELEMENTS[form.stored[op]],
                 ELEMENTS[form.arithmetic],
-                form.lanes if form.vectors[op] else 1,
+                form.lanes_of(op),
                 form.alignment[op],
                 2 ** (62 if form.wide else 31),
             )
@@ -93,12 +95,12 @@ class SimulatedDevice:
         ]
         columns, rows = launch.grid
         blocks = np.array([(x, y) for y in range(rows) for x in range(columns)])
-        step = max(AT_ONCE // codegen.THREADS, 1)
+        step = max(min(AT_ONCE // THREADS, SHARED_AT_ONCE // max(launch.shared, 1)), 1)
         for first in range(0, len(blocks), step):
-            lockstep = Lockstep(
-                self.memory, blocks[first : first + step], codegen.THREADS, launch.shared
-            )
+            lockstep = Lockstep(self.memory, blocks[first : first + step], THREADS, launch.shared)
             names: dict[str, Any] = lockstep.names(codegen.PRIMITIVES)
+            if isinstance(form, ContractionForm):
+                names.update(tile_primitives(lockstep, form.tile))
             exec(code, names)
             names["kernel"](*arguments, *launch.scalars)
 

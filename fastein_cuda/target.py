@@ -7,9 +7,9 @@ from fastein.plan import Clear, Contract, Convert, Layout, Plan, View
 
 from .device import Device
 from .elements import element_of
-from .launch import AnySchedule, Executable, Step, step_of, workspace_of
+from .launch import Executable, Step, step_of, workspace_of
 from .loops import Loops, fused, loops_of
-from .schedule import schedule
+from .schedule import AnySchedule, schedule
 
 
 class CudaTarget:

@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-from fastein_cuda.codegen import PRIMITIVES, NestForm, TileForm, parameters, render
+from fastein_cuda.codegen import PRIMITIVES, NestForm, TranspositionForm, parameters, render
 from fastein_cuda.primitives_sim import Lockstep
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "cuda"
@@ -43,8 +43,8 @@ FORMS = {
         lanes=2, vectors=(True, True, False), alignment=(16, 16, 8),
     ),
     "trace_of_products": nest(("complex64",) * 3, ("111", "111", "000"), 0, parts=2),
-    "transpose": TileForm(DOUBLE * 2, "float64", ("11", "11"), (8, 8), (True,), 32, False),
-    "batched_transposes": TileForm(
+    "transpose": TranspositionForm(DOUBLE * 2, "float64", ("11", "11"), (8, 8), (True,), 32, False),
+    "batched_transposes": TranspositionForm(
         ("float16",) * 4, "float32", ("1111", "0011", "1010", "1111"), (2,) * 4,
         (True, True, False), 64, False,
     ),

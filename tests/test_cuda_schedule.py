@@ -9,7 +9,7 @@ from fastein import _nest
 from fastein_cuda.codegen import parameters
 from fastein_cuda.launch import launch_of
 from fastein_cuda.loops import Loops, fused, is_wide, loops_of, magic
-from fastein_cuda.schedule import Machine, NestSchedule, TileSchedule, schedule
+from fastein_cuda.schedule import Machine, NestSchedule, TranspositionSchedule, schedule
 
 H100 = Machine((9, 0), 132, 227 << 10)
 
@@ -106,7 +106,7 @@ def test_partial_sums_of_float16_are_float32():
 
 def test_operands_that_lie_across_turn_round_in_tiles():
     turned = loops("ij->ji", (512, 512))
-    assert isinstance(schedule(turned, H100), TileSchedule)
+    assert isinstance(schedule(turned, H100), TranspositionSchedule)
     straight = loops("ij->ji", (512, 512), out_order="F")
     assert schedule(straight, H100).family == "nest"
     thin = loops("ij->ji", (512, 3))

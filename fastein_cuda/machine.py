@@ -1,0 +1,29 @@
+"""What schedules are made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a schedule needs to know of a GPU.
+
+    Attributes
+    ----------
+    capability : tuple of int
+        Compute capability, as (major, minor).
+    processors : int
+        Streaming multiprocessors.
+    shared : int
+        Bytes of shared memory that one block may have.
+    """
+
+    capability: tuple[int, int]
+    processors: int
+    shared: int
+
+    @property
+    def threads(self) -> int:
+        """Threads that keep the machine busy."""
+        return self.processors * 1024
