@@ -168,6 +168,8 @@ class Word:
     def __add__(self, other: Word | int) -> Word:
         return self._with("add", other, 0, "nsw", "nuw")
 
+    __radd__ = __add__
+
     def __mul__(self, other: int) -> Word:
         return self._with("mul", other, 1, "nsw", "nuw")
 
