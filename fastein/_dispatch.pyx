@@ -15,11 +15,10 @@ import numpy as np
 from ._parser import parse, parse_key, sublist_key
 from ._plan_cache cimport Entry, find, generation, remember
 from ._plan_cache import clear_plans
-from .config import on_change, settings
+from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
 from .cpu._simple cimport Recipe, simple
 from .errors import EinsumError
-from .numpy_einsum import numpy_einsum
 
 cnp.import_array()
 

@@ -76,7 +76,8 @@ def explain(
     optimize, dtype : optional
         As for `einsum`.
     source : bool, optional
-        Also show the generated source of every loop nest.
+        Also show the generated source of every step: a loop nest, or the kernels of a contraction
+        with the loops over blocks around them.
 
     Returns
     -------

@@ -1,4 +1,8 @@
-"""Process-wide settings: read once from the environment, changed by `config`."""
+"""Process-wide settings: read once from the environment, changed by `config`.
+
+What else is taken over from the process when fastein is imported: NumPy's own einsum, before
+anything can replace it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .errors import EinsumError
+
+numpy_einsum = np.einsum
 
 MOST_THREADS = 4096
 JIT_MODES = ("always", "tiered", "never")

@@ -191,16 +191,13 @@ def _bytes(count: int) -> str:
 
 
 def _sources(plan: Plan) -> list[str]:
-    from .cpu.codegen import CannotCompile, form, render
     from .cpu.schedule import Schedule
+    from .cpu.sources import sources
 
     lines = []
     for number, step in enumerate(plan.steps):
         if isinstance(step, Contract):
             assert isinstance(step.schedule, Schedule)
-            lines += ["", f"step {number}, generated loop nest:", ""]
-            try:
-                lines += render(form(step.schedule.nest)).rstrip().split("\n")
-            except CannotCompile as reason:
-                lines.append(f"none: {reason}")
+            for title, source in sources(step.schedule):
+                lines += ["", f"step {number}, {title}:", "", *source.rstrip().split("\n")]
     return lines

@@ -42,15 +42,18 @@ def memory_type(element: Element, lanes: int) -> ir.Type:
 
 
 def parts_of(builder: Any, value: Any) -> tuple[Any, Any]:
+    """Return the real and the imaginary part."""
     return builder.extract_value(value, 0), builder.extract_value(value, 1)
 
 
 def complex_of(builder: Any, real: Any, imaginary: Any) -> Any:
+    """Return a complex number of two parts."""
     pair = ir.Constant(ir.LiteralStructType([real.type, real.type]), ir.Undefined)
     return builder.insert_value(builder.insert_value(pair, real, 0), imaginary, 1)
 
 
 def spread(builder: Any, value: Any, lanes: int, wanted: int) -> Any:
+    """Return a value with as many lanes as wanted."""
     if lanes == wanted:
         return value
     vector = ir.Constant(ir.VectorType(value.type, wanted), ir.Undefined)

@@ -149,7 +149,7 @@ def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedul
     return _nest(loops, machine, vectors) if turned is None else turned
 
 
-# --- transpositions --------------------------------------------------------------------------------------
+# --- transpositions ------------------------------------------------------------------------------
 
 
 def _transposition(loops: Loops) -> TranspositionSchedule | None:

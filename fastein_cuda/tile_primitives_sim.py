@@ -1,4 +1,4 @@
-"""The simulator's twin of :mod:`fastein_cuda.tile_primitives`: fragments gathered from the lanes."""
+"""The twin of :mod:`fastein_cuda.tile_primitives`: fragments gathered from the lanes."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -28,18 +29,21 @@ class SuiteResult:
 
 def run_suite(*targets, replaced=True, jit="tiered"):
     """Run tests given by module or node id, on fastein's einsum or on NumPy's own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", "-c", os.devnull]
-    command += [f"--rootdir={ROOT}", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=short", f"--rootdir={ROOT}"]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["-p", "fastein.testing.replace"] if replaced else []
-    result = subprocess.run(
-        [*command, "--pyargs", *targets],
-        cwd=ROOT,
-        env={**os.environ, "FASTEIN_JIT": jit, "PYTEST_ADDOPTS": "", "PYTHONPATH": SOURCE},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    with TemporaryDirectory() as folder:
+        settings = Path(folder, "pytest.ini")  # or it would find ours
+        settings.write_text("[pytest]\n")
+        result = subprocess.run(
+            [*command, "-c", settings, "--pyargs", *targets],
+            cwd=ROOT,
+            env={**os.environ, "FASTEIN_JIT": jit, "PYTEST_ADDOPTS": "", "PYTHONPATH": SOURCE},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
     passed = re.search(r"(\d+) passed", result.stdout)
     return SuiteResult(
         passed=int(passed.group(1)) if passed else 0,

@@ -72,6 +72,23 @@ TABLE = {
         {"source": True},
         ["generated loop nest", "# out[i, k] = sum over j of a[i, j] * b[j, k]", "def nest(data"],
     ),
+    "source of a contraction": (
+        ("bfae,cedf->dcba", (40, 44, 44, 44), (36, 44, 36, 44)),
+        {"dtype": "f4", "source": True},
+        [
+            "step 0, blocks:\n\nfor ",
+            "    for steps in blocks(1936, 330):\n        pack(",
+            "            tiles(rows, columns, steps)\n",
+            "step 0, packing a block of rows or of columns:\n\n# pack transposed: raw4, ",
+            "step 0, tiles of a block of rows and one of columns:\n\n# out[i, j] = sum over k of ",
+            "def tiles(data",
+        ],
+    ),
+    "source of stacks": (
+        ("bij,bkj->bik", (99, 90, 80), (99, 90, 80)),
+        {"source": True},
+        ["for matrix in range(99):", "    for ", "# pack ", "def tiles(data"],
+    ),
     "no source": (("i->", np.ones(3, "G")), {"source": True}, ["none: no generated kernels"]),
     "NumPy scalars in a shape": (("i->", (np.int64(3),)), {}, ["(i=3)"]),
     "a number": (("i,->i", (3,), 2.0), {}, ["operand 1   ()", "float64"]),

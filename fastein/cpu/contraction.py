@@ -306,6 +306,8 @@ def _blocks(
         count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
         count = _up(count, threads)
     block[own] = _up(-(-extent[own] // count), units[own])
+    if block[own] >= 2 * panel[own]:  # whole panels: what is left of one is a narrow tile, at half
+        block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]  # of the speed
     most_shared = max(cache.third // 8 // each, 4 * units[shared])
     parts = -(-extent[shared] // most_shared)
     block[shared] = _up(-(-extent[shared] // parts), panel[shared])

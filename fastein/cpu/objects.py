@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..numpy_einsum import numpy_einsum
+from ..config import numpy_einsum
 from ..plan import Clear, Plan, ThroughNumPy
 
 if TYPE_CHECKING:

@@ -1,0 +1,63 @@
+"""The generated source behind a schedule, for people to read."""
+
+from __future__ import annotations
+
+from math import prod
+
+from . import codegen, packing, tile
+from .contraction import Contraction
+from .isa import host
+from .schedule import Schedule
+
+SIDES = ("rows", "columns")
+
+
+def sources(schedule: Schedule) -> list[tuple[str, str]]:
+    """Return what runs a schedule: titles, and source below each."""
+    if schedule.contraction is not None:
+        return _contraction(schedule.contraction)
+    try:
+        text = codegen.render(codegen.form(schedule.nest))
+    except codegen.CannotCompile as reason:
+        text = f"none: {reason}"
+    return [("generated loop nest", text)]
+
+
+def _contraction(plan: Contraction) -> list[tuple[str, str]]:
+    element = plan.tile.arithmetic.packed
+    packed = [how for how in dict.fromkeys(plan.packing) if how in packing.KINDS]
+    return [
+        ("blocks", _blocks(plan)),
+        *[(_title(plan, how), packing.source(how, element, host())) for how in packed],
+        ("tiles of a block of rows and one of columns", tile.source(plan.tile)),
+    ]
+
+
+def _title(plan: Contraction, how: str) -> str:
+    sides = [side for side, given in zip(SIDES, plan.packing, strict=True) if given == how]
+    return f"packing a block of {' or of '.join(sides)}"
+
+
+def _blocks(plan: Contraction) -> str:
+    """Return the loops over blocks in the form of source (they exist ahead of time)."""
+    names = (*SIDES, "steps")
+    totals = [prod([axis.size for axis in group]) for group in (*plan.free, plan.sums)]
+    sizes = (*plan.blocks.free, plan.blocks.depth)
+
+    def loop(k: int, body: list[str]) -> list[str]:
+        return _loop(f"{names[k]} in blocks({totals[k]}, {min(sizes[k], totals[k])})", body)
+
+    def pack(side: int) -> list[str]:
+        return [] if plan.packing[side] == "direct" else [f"pack({SIDES[side]}, steps)"]
+
+    shared, own, steps = plan.shared, 1 - plan.shared, 2
+    inner = loop(own, [*pack(own), "tiles(rows, columns, steps)"])
+    lines = loop(shared, loop(steps, [*pack(shared), *inner]))
+    matrices = prod([axis.size for axis in plan.batch])
+    if matrices > 1:
+        lines = _loop(f"matrix in range({matrices})", lines)
+    return "\n".join(lines)
+
+
+def _loop(head: str, body: list[str]) -> list[str]:
+    return [f"for {head}:", *[f"    {line}" for line in body]]
