@@ -20,11 +20,11 @@ VERSION = 1
 #: Names that generated source uses; `primitives` and `primitives_sim` have them all.
 PRIMITIVES = (
     "barrier", "block_x", "block_y", "clipped", "commit", "copy", "folded", "get", "kept", "load",
-    "put", "quotient", "shelf", "smaller", "store", "thread", "zero",
+    "put", "quotient", "shelf", "smaller", "store", "thread", "wait", "zero",
 )  # fmt: skip
 
 #: Names that only contractions use, and that depend on their tile.
-TILE_PRIMITIVES = ("multiply", "nothing", "wait", "write")
+TILE_PRIMITIVES = ("multiply", "nothing", "write")
 
 _FAMILIES: dict[type, ModuleType] = {
     NestForm: nest_source,

@@ -159,7 +159,7 @@ def _main_loop(form: ContractionForm) -> list[str]:
         "for t in range(span):",
         *indented(
             [
-                "wait()",
+                f"wait({tile.stages - 2})",
                 "barrier()",
                 f"into = {form.tables} + (t % {tile.stages}) * {tile.stage}",
                 f"begin = t * {tile.depth}",
@@ -177,19 +177,24 @@ def _main_loop(form: ContractionForm) -> list[str]:
 
 
 def _copies(form: ContractionForm, side: int) -> list[str]:
-    """Return the loop in which all threads copy one side of a stage."""
+    """Return the loop in which all threads copy one side of a stage.
+
+    What a thread copies next lies a fixed number of lines (or terms) further: the compiler then
+    keeps one address for all of them.
+    """
     tile = form.tile
     lanes, name, lines = tile.lanes[side], OPERANDS[side], LINES[side]
-    inner = (tile.depth if tile.along[side] == "terms" else tile.extent[side]) // lanes
-    outer_name, inner_name = ("line", "term") if tile.along[side] == "terms" else ("term", "line")
-    chunks = tile.extent[side] * tile.depth // lanes
+    if tile.along[side] == "terms":
+        inner, outer, names = tile.depth // lanes, tile.extent[side], ("term", "line")
+    else:
+        inner, outer, names = tile.extent[side] // lanes, tile.depth, ("line", "term")
     line, term = tile.place(side, 1, 0), tile.place(side, 0, 1)
     part = tile.part(ROWS) if side == COLUMNS else 0
     source = f"get({lines}_{name}, line) + get(terms_{name}, (term + begin) & {2 * THREADS - 1})"
     return [
-        f"for u in range(0, {chunks}, {THREADS}):",
-        f"    {outer_name} = (me + u) >> {inner.bit_length() - 1}",
-        f"    {inner_name} = ((me + u) & {inner - 1}) * {lanes}",
+        f"for u in range(0, {outer}, {THREADS // inner}):",
+        f"    {names[0]} = (me & {inner - 1}) * {lanes}",
+        f"    {names[1]} = (me >> {inner.bit_length() - 1}) + u",
         f"    place = line * {line} + term * {term} + (into + {part})",
         f"    copy(place, {name}_at + ({source}), term + begin < upto)",
     ]

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.cuda import types
+from numba.cuda import extending, types
 from numba.cuda.cudadecl import registry as _declarations
 from numba.cuda.cudaimpl import registry as _implementations
 from numba.cuda.extending import core_models, intrinsic, register_model
@@ -490,6 +490,9 @@ def get(typingctx: Any, shelf: Any, slot: Any) -> Any:
 
 # --- copies that nobody waits for ---------------------------------------------------------------
 
+# `intrinsic` has no way to ask for the value of a constant argument; what it is made of does.
+_of_literals = extending._intrinsic(prefer_literal=True, target="cuda")
+
 _CACHED = {4: "ca", 8: "ca", 16: "cg"}  # copies of 16 bytes alone may pass the first cache by
 
 
@@ -506,12 +509,12 @@ def copy(typingctx: Any, place: Any, pointer: Any, flag: Any) -> Any:
         target = builder.gep(shared_memory(builder), [args[0]], inbounds=True, source_etype=I8)
         source = builder.addrspacecast(args[1], I8.as_pointer(GLOBAL))
         for begin in range(0, nbytes, piece):
-            ends = [
+            into, out_of = [
                 builder.gep(end, [I64(begin)], inbounds=True, source_etype=I8)
                 for end in (target, source)
             ]
             move = _copy_later if piece in _CACHED else _copy_now
-            move(builder, *ends, args[2], piece)
+            move(builder, into, out_of, args[2], piece)
         return context.get_dummy_value()
 
     return types.void(place, pointer, flag), lower
@@ -542,6 +545,17 @@ def commit(typingctx: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), lower
+
+
+@_of_literals  # type: ignore[untyped-decorator]
+def wait(typingctx: Any, youngest: Any) -> Any:
+    """Wait until all but the youngest groups of copies are done."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        command(builder, f"cp.async.wait_group {youngest.literal_value};")
+        return context.get_dummy_value()
+
+    return types.void(youngest), lower
 
 
 def command(builder: Any, line: str) -> None:

@@ -7,6 +7,7 @@ they do is written in `tile`, over the operations of `_Emitter`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -58,7 +59,6 @@ def tile_primitives(tile: Tile, capability: tuple[int, int]) -> dict[str, Any]:
     """Return the primitives of a tile by their names."""
     return {
         "nothing": _nothing(Sums(tile)),
-        "wait": _wait(tile),
         "multiply": _multiply(Sums(tile), capability),
         "write": _write(Sums(tile)),
     }
@@ -72,19 +72,6 @@ def _nothing(sums: Sums) -> Any:
         return sums(), lower
 
     return intrinsic(nothing)
-
-
-def _wait(tile: Tile) -> Any:
-    """Return what waits until all but the youngest groups of copies are done."""
-
-    def wait(typingctx: Any) -> Any:
-        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            command(builder, f"cp.async.wait_group {tile.stages - 2};")
-            return context.get_dummy_value()
-
-        return types.void(), lower
-
-    return intrinsic(wait)
 
 
 def _multiply(sums: Sums, capability: tuple[int, int]) -> Any:
@@ -121,27 +108,39 @@ def _write(sums: Sums) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             ops = _Emitter(builder, sums.tile, (0, 0))
             index = args[4].type
-            for number, place in enumerate(entries(sums.tile, ops.thread())):
-                offsets, inside = [], []
-                for side, line in enumerate(place):
-                    slot = slot_at(builder, tables[side], args[2 + side], line.value)
-                    offsets.append(
-                        ops.once(("load", side, line.value), lambda s=slot: builder.load(s))
-                    )
-                    wide = line.value if index == I32 else builder.zext(line.value, index)
-                    inside.append(builder.icmp_signed("<", wide, args[4 + side]))
-                offset = builder.add(*offsets)
+
+            def line(side: int, number: Word) -> tuple[Any, Any]:
+                """Return how far a row or column is in the output, and whether it exists."""
+                slot = slot_at(builder, tables[side], args[2 + side], number.value)
+                wide = number.value if index == I32 else builder.zext(number.value, index)
+                return builder.load(slot), builder.icmp_signed("<", wide, args[4 + side])
+
+            def next_column(number: Word) -> tuple[Any, Any]:
+                # the assembler would read all of the table at once, and run out of registers
+                command(builder, "bar.warp.sync -1;")
+                return line(1, number)
+
+            for number, (row, column) in _by_column(list(entries(sums.tile, ops.thread()))):
+                across, in_columns = ops.once(column.value, partial(next_column, column))
+                down, in_rows = line(0, row)
+                offset = builder.add(down, across)
                 offset = offset if index == I64 else builder.sext(offset, I64)
                 at = builder.gep(args[1], [offset], inbounds=True, source_etype=I8)
-                total = cast(
-                    builder, builder.extract_value(args[0], number), arithmetic, out.stored
-                )
-                store_at(builder, at, out, total, builder.and_(*inside))
+                total = builder.extract_value(args[0], number)
+                stored = cast(builder, total, arithmetic, out.stored)
+                store_at(builder, at, out, stored, builder.and_(in_rows, in_columns))
             return context.get_dummy_value()
 
         return types.void(totals, out, row_table, column_table, rows, columns), lower
 
     return intrinsic(write)
+
+
+def _by_column(places: list[tuple[Any, Any]]) -> list[tuple[int, tuple[Any, Any]]]:
+    """Return numbered places column by column, so that few columns are in registers at once."""
+    seen: dict[Any, int] = {}
+    ranks = [seen.setdefault(column.value, len(seen)) for _, column in places]
+    return sorted(enumerate(places), key=lambda numbered: ranks[numbered[0]])
 
 
 class Word:

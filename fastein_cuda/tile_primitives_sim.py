@@ -21,9 +21,6 @@ def tile_primitives(lockstep: Lockstep, tile: Tile) -> dict[str, Any]:
     def nothing() -> Sums:
         return [np.zeros(count, ops.kind) for _ in range(tile.sums)]
 
-    def wait() -> None:
-        lockstep.wait(tile.stages - 2)
-
     def multiplied(sums: Sums, stage: int) -> Sums:
         return multiply(ops, tile, sums, np.full(count, stage))
 
@@ -34,7 +31,7 @@ def tile_primitives(lockstep: Lockstep, tile: Tile) -> dict[str, Any]:
             offset = lockstep.get(row_table, row) + lockstep.get(column_table, column)
             lockstep.store(out + offset, total[:, None], (row < rows) & (column < columns))
 
-    return {"nothing": nothing, "wait": wait, "multiply": multiplied, "write": write}
+    return {"nothing": nothing, "multiply": multiplied, "write": write}
 
 
 class _Lanes:
@@ -72,10 +69,12 @@ class _Lanes:
         return real + 1j * imaginary
 
     def negative(self, value: np.ndarray) -> np.ndarray:
-        return -value
+        opposite: np.ndarray = -value
+        return opposite
 
     def add_product(self, total: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return total + a * b
+        result: np.ndarray = total + a * b
+        return result
 
     def dmma(self, totals: Sums, a: Sums, b: Sums) -> Sums:
         rows = _fragment([[a[0], a[2]], [a[1], a[3]]])

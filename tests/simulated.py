@@ -57,8 +57,8 @@ def _bytes_of(owner):
     """Return all memory of an array that owns it."""
     if not owner.nbytes:
         return np.zeros(1, np.uint8)
-    dense = owner if owner.flags.c_contiguous else owner.T
-    return dense.reshape(-1).view(np.uint8)
+    in_memory_order = sorted(range(owner.ndim), key=lambda a: -owner.strides[a])
+    return owner.transpose(in_memory_order).reshape(-1).view(np.uint8)
 
 
 def einsum(*arguments, out=None, **kwargs):

@@ -9,8 +9,10 @@ import pathlib
 
 import pytest
 
-from fastein_cuda.codegen import PRIMITIVES, NestForm, TranspositionForm, parameters, render
+from fastein_cuda.codegen import PRIMITIVES, TILE_PRIMITIVES, parameters, render
+from fastein_cuda.forms import ContractionForm, NestForm, TranspositionForm
 from fastein_cuda.primitives_sim import Lockstep
+from fastein_cuda.tile import Tile
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "cuda"
 
@@ -44,6 +46,15 @@ FORMS = {
     ),
     "trace_of_products": nest(("complex64",) * 3, ("111", "111", "000"), 0, parts=2),
     "transpose": TranspositionForm(DOUBLE * 2, "float64", ("11", "11"), (8, 8), (True,), 32, False),
+    "contraction": ContractionForm(
+        Tile("dmma", *DOUBLE, *DOUBLE, 128, 128, 16, ("terms", "lines"), (2, 2), 4),
+        DOUBLE * 3, (0, 1, 1, 1), ("101", "011", "110"), (16, 16, 8), False, False,
+    ),
+    "batched_split_contraction": ContractionForm(
+        Tile("hmma", "float16", "float32", 64, 64, 32, ("lines", "terms"), (8, 1), 3),
+        ("float16", "float16", "float32"), (1, 2, 1, 2), ("111011", "100111", "111100"),
+        (16, 2, 4), True, False,
+    ),
     "batched_transposes": TranspositionForm(
         ("float16",) * 4, "float32", ("1111", "0011", "1010", "1111"), (2,) * 4,
         (True, True, False), 64, False,
@@ -52,23 +63,19 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_golden(name, request):
-    source = render(FORMS[name])
-    path = GOLDEN / f"{name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(source)
-    assert source == path.read_text(), "see this module's docstring"
+def test_golden(name, golden):
+    golden(GOLDEN / f"{name}.txt", render(FORMS[name]))
 
 
 def test_no_golden_file_is_left_over():
-    assert {path.stem for path in GOLDEN.glob("*.txt")} >= set(FORMS)
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == set(FORMS)
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_source_uses_its_parameters_and_the_primitives_alone(name):
     code = compile(render(FORMS[name]), name, "exec")
     (kernel,) = [x for x in code.co_consts if hasattr(x, "co_names")]
-    assert set(kernel.co_names) <= {*PRIMITIVES, "range"}
+    assert set(kernel.co_names) <= {*PRIMITIVES, *TILE_PRIMITIVES, "range"}
     taken = [parameter for parameter, _ in parameters(FORMS[name])]
     assert kernel.co_varnames[: len(taken)] == tuple(taken)
     assert len(set(taken)) == len(taken)

@@ -13,7 +13,10 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda")
 from test_cuda_codegen import FORMS
 
 from fastein_cuda import compiler
+from fastein_cuda.contraction import TILES, UNITS
 from fastein_cuda.elements import ELEMENTS
+from fastein_cuda.forms import ContractionForm
+from fastein_cuda.tile import Tile
 
 CAPABILITIES = [(8, 0), (9, 0)]
 
@@ -115,6 +118,49 @@ def test_vectors_of_every_width():
             alignment=(lanes * ELEMENTS[stored].itemsize,) * 2,
         )
         assert compiler.cubin(form, (8, 0)).image
+
+
+def contraction_form(stored, size, along, lanes, wide=False):
+    element = ELEMENTS[stored]
+    tile = Tile(
+        UNITS.get(stored, "simt"), stored, element.arithmetic, *size, along, (lanes, lanes), 4
+    )
+    natural = max(lanes * element.itemsize, element.alignment)
+    alignment = (natural, natural, element.alignment)
+    moves = ("1101", "1011", "1110")
+    return ContractionForm(tile, (stored,) * 3, (1, 1, 1, 1), moves, alignment, False, wide)
+
+
+OPCODES = {"dmma": ("DMMA",), "hmma": ("HMMA", "LDSM")}
+
+
+@needs_disassembler
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("along", [("terms", "terms"), ("terms", "lines"), ("lines", "lines")])
+@pytest.mark.parametrize(
+    "stored", ["int8", "float16", "bfloat16", "float32", "complex64", "float64", "complex128"]
+)
+def test_every_tile(stored, along, capability, tmp_path):
+    """No spills, the instructions that are meant, PTX that drivers of CUDA 13 read."""
+    element = ELEMENTS[stored]
+    unit = UNITS.get(stored, "simt")
+    for size in TILES[unit, element.itemsize]:
+        lanes = min(16 // element.itemsize, min(size[:2]) * size[2] // 256)
+        found = report(contraction_form(stored, size, along, lanes), capability, tmp_path)
+        assert not found.spills
+        assert found.ptx_version <= (9, 0)
+        assert found.has("LDGSTS", *OPCODES.get(unit, ()))
+        assert not found.has("LDG.") or unit == "simt"
+
+
+@needs_disassembler
+def test_a_tile_without_vectors(tmp_path):
+    for stored in ("float16", "float64", "complex128"):
+        (size, *_) = TILES[UNITS[stored], ELEMENTS[stored].itemsize]
+        for wide in (False, True):
+            form = contraction_form(stored, size, ("terms", "lines"), 1, wide)
+            form = replace(form, alignment=(ELEMENTS[stored].alignment,) * 3)
+            assert not report(form, (9, 0), tmp_path).spills
 
 
 def test_wide_indices():

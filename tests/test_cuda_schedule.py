@@ -9,7 +9,7 @@ from fastein import _nest
 from fastein_cuda.codegen import parameters
 from fastein_cuda.launch import launch_of
 from fastein_cuda.loops import Loops, fused, is_wide, loops_of, magic
-from fastein_cuda.schedule import Machine, NestSchedule, TranspositionSchedule, schedule
+from fastein_cuda.schedule import Machine, NestSchedule, TranspositionSchedule, adding_up, schedule
 
 H100 = Machine((9, 0), 132, 227 << 10)
 
@@ -92,8 +92,8 @@ def test_rows_are_summed_by_neighbours_and_columns_by_strangers():
 def test_few_long_sums_are_split_among_blocks():
     chosen = schedule(loops("i->", (10**7,)), H100)
     assert chosen.splits > 100
-    assert chosen.second.loops.terms == chosen.splits
-    assert chosen.second.splits == 1
+    second = adding_up(chosen, H100, vectors=True)
+    assert (second.loops.terms, second.splits) == (chosen.splits, 1)
     assert chosen.workspace == chosen.splits * 8
     assert schedule(loops("i->", (1000,)), H100).splits == 1
 
@@ -101,7 +101,7 @@ def test_few_long_sums_are_split_among_blocks():
 def test_partial_sums_of_float16_are_float32():
     chosen = schedule(loops("i->", (10**7,), dtype="float16"), H100)
     assert chosen.form.stored == ("float16", "float32")
-    assert chosen.second.form.stored == ("float32", "float16")
+    assert adding_up(chosen, H100, True).form.stored == ("float32", "float16")
 
 
 def test_operands_that_lie_across_turn_round_in_tiles():

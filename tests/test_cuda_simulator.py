@@ -118,7 +118,7 @@ def test_an_index_beyond_its_width():
 
 def test_shared_memory():
     step = threads(Memory(), shared=4 * 8)
-    shelf = step.shelf(np.zeros((4, 1)))
+    shelf = step.shelf(np.zeros((4, 1)), 0)
     me = step.thread(0)
     with pytest.raises(SimulatedFault, match="before it is written"):
         step.get(shelf, me)
