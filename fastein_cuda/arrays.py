@@ -428,8 +428,9 @@ def asarray(array: Any, device: Device | None = None) -> Any:
         raise TypeError("Python objects cannot lie on a GPU: there are no kernels for them")
     chosen = default_device() if device is None else device
     memory = _Allocation(chosen, host.nbytes)
-    flat = np.frombuffer(_in_memory_order(host).tobytes(), np.uint8)
-    chosen.to_device(memory.address, flat, LEGACY_STREAM)
+    if host.nbytes:
+        flat = _in_memory_order(host).reshape(-1).view(np.uint8)
+        chosen.to_device(memory.address, flat, LEGACY_STREAM)
     return DeviceArray(memory.address, host.shape, host.strides, host.dtype, chosen, memory)
 
 

@@ -56,7 +56,7 @@ class SimulatedDevice:
 
     def to_device(self, address: int, host: np.ndarray, stream: int) -> None:
         buffer, offset = self.memory.bytes_at(address)
-        buffer[offset : offset + host.nbytes] = np.frombuffer(host.tobytes(), np.uint8)
+        buffer[offset : offset + host.nbytes] = host.reshape(-1).view(np.uint8)
 
     def to_host(self, host: np.ndarray, address: int, stream: int) -> None:
         buffer, offset = self.memory.bytes_at(address)

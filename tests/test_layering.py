@@ -214,6 +214,9 @@ CUDA_ORDER = [
     "arrays",
     "dispatch",
     "__init__",
+    "suites",
+    "rivals",
+    "benchmark",
 ]
 
 
