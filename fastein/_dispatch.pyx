@@ -340,12 +340,13 @@ cdef bint _is_on_device(tuple arguments, object out) except -1:
     for x in arguments:
         if type(x) is list or type(x) is tuple:  # a list of operands; all of them do, or none
             x = x[0] if len(x) > 0 else None
-        if _lies_on_device(x):
+        if lies_on_device(x):
             return True
-    return _lies_on_device(out)
+    return lies_on_device(out)
 
 
-cdef bint _lies_on_device(object x) except -1:
+cpdef bint lies_on_device(object x) except -1:
+    """Whether an object is an array on a CUDA device."""
     if x is None or type(x) in _PLAIN or isinstance(x, ndarray):
         return False
     if hasattr(x, "__cuda_array_interface__"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._dispatch import as_array, normalised_options, plan_for
+from ._dispatch import as_array, lies_on_device, normalised_options, plan_for
 from ._parser import parse, parse_key, sublist_key
 from .config import settings
 from .equation import Equation, bind, expand
@@ -50,7 +50,7 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     else:
         key, operands = sublist_key(arguments)
         subscripts = parse_key(key)
-    shapes = [as_array(x).shape for x in operands]
+    shapes = [tuple(x.shape) if lies_on_device(x) else as_array(x).shape for x in operands]
     equation = expand(subscripts, shapes)
     sizes = bind(equation, shapes)
     path = contraction_path(equation.terms, equation.output, sizes, optimize, settings.memory_limit)

@@ -7,7 +7,8 @@ for numba.cuda and compiled when they are first needed, which takes numba-cuda
 never imports numba before a kernel is compiled.
 """
 
-from .arrays import DeviceArray, asarray, to_host
+from .arrays import asarray, to_host
+from .device_array import DeviceArray
 from .devices import CudaUnavailableError
 from .dispatch import einsum
 

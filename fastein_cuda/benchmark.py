@@ -28,8 +28,9 @@ import numpy as np
 
 import fastein
 
-from .arrays import DeviceArray, asarray, dense_strides
+from .arrays import asarray
 from .device import Device
+from .device_array import DeviceArray, dense_strides
 from .devices import CudaUnavailableError, default_device
 from .rivals import Call, EventClock, WallClock, calls, installed, operands_of
 from .simulator import simulated

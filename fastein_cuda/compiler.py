@@ -101,15 +101,15 @@ def _signature(form: Form) -> list[Any]:
     """Return the types of a kernel's parameters."""
     from numba.cuda import types
 
-    from . import primitives
+    from .values import Index, Pointer
 
-    index = primitives.Index(64 if form.wide else 32)
+    index = Index(64 if form.wide else 32)
     kinds = []
     operand = 0
     for _, kind in codegen.parameters(form):
         if kind == "pointer":
             kinds.append(
-                primitives.Pointer(
+                Pointer(
                     form.stored[operand],
                     form.arithmetic,
                     form.lanes_of(operand),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastein._dispatch import normalised_options
+from fastein._dispatch import lies_on_device, normalised_options
 from fastein._parser import parse, parse_key, sublist_key
 from fastein.equation import expand
 from fastein.errors import EinsumError
 from fastein.plan import Options, View
 from fastein.planner import make_plan
 
-from .arrays import Kind, Operand, dense_strides, is_on_device, operand_of
+from .arrays import operand_of
 from .device import Device
+from .device_array import dense_strides
+from .kinds import Kind, Operand
 from .launch import Executable
 from .target import CudaTarget
 
@@ -132,10 +134,10 @@ def _checked(subscripts: Any, arrays: Sequence[Any], out: Any) -> Sequence[Any]:
     named = [(f"operand {n}", x) for n, x in enumerate(arrays)]
     if out is not None:
         named.append(("out", out))
-    at_home = [(name, x) for name, x in named if not is_on_device(x)]
+    at_home = [(name, x) for name, x in named if not lies_on_device(x)]
     if at_home:
         name, stranger = at_home[0]
-        others = [other for other, x in named if is_on_device(x)]
+        others = [other for other, x in named if lies_on_device(x)]
         beside = f", but {others[0]} is on a GPU" if others else ""
         raise TypeError(
             f"{name} of einsum is a {type(stranger).__name__} in host memory{beside}: bring all "

@@ -27,15 +27,9 @@ from .conversions import (
     register_type,
 )
 from .elements import ELEMENTS
-from .primitives import (
-    SHARED,
-    command,
-    primitive_model,
-    shared_memory,
-    slot_at,
-    store_at,
-)
+from .primitives import command, shared_memory, slot_at, store_at
 from .tile import Tile, entries, multiply
+from .values import SHARED, primitive_model
 
 
 class Sums(types.Type):  # type: ignore[misc]

@@ -4,7 +4,7 @@ import numpy as np
 
 import fastein
 import fastein_cuda
-from fastein_cuda.arrays import DeviceArray
+from fastein_cuda.device_array import DeviceArray
 from fastein_cuda.elements import ELEMENTS
 
 

@@ -8,15 +8,16 @@ import pytest
 
 import fastein
 import fastein_cuda
-from fastein_cuda import arrays
-from fastein_cuda.arrays import is_on_device, operand_of
+from fastein._dispatch import lies_on_device
+from fastein_cuda import kinds
+from fastein_cuda.arrays import operand_of
 from fastein_cuda.simulator import simulated
 
 
 @pytest.fixture
 def device(monkeypatch):
     with simulated() as found:
-        monkeypatch.setattr(arrays, "device_of_address", lambda address: found)
+        monkeypatch.setattr(kinds, "device_of_address", lambda address: found)
         yield found
 
 
@@ -157,6 +158,13 @@ def test_lists_and_sublists(device):
         np.testing.assert_array_equal(fastein_cuda.to_host(result), [[5, 14], [14, 50]])
 
 
+def test_paths_look_at_shapes_alone(device):
+    a = fastein_cuda.asarray(np.ones((2, 10)))
+    b = fastein_cuda.asarray(np.ones((10, 20)))
+    path, _ = fastein.einsum_path("ij,jk,kl->il", a, b, np.ones((20, 2)))
+    assert path == ["einsum_path", (1, 2), (0, 1)]
+
+
 def test_errors_are_those_of_the_cpu(device):
     a = fastein_cuda.asarray(np.ones((2, 3)))
     with pytest.raises(fastein.EinsumError, match="'ij,ij"):
@@ -175,12 +183,12 @@ def test_what_lies_on_a_device():
         def __dlpack_device__(self):
             return self.kind, 0
 
-    assert is_on_device(Exporter(2))
-    assert is_on_device(Exporter(13))
-    assert not is_on_device(Exporter(1))
-    assert not is_on_device(Exporter)
-    assert not is_on_device(np.ones(3))
-    assert not is_on_device("i")
+    assert lies_on_device(Exporter(2))
+    assert lies_on_device(Exporter(13))
+    assert not lies_on_device(Exporter(1))
+    assert not lies_on_device(Exporter)
+    assert not lies_on_device(np.ones(3))
+    assert not lies_on_device("i")
 
 
 # Other libraries, as far as this can be seen without them: their arrays' attributes.
@@ -194,7 +202,7 @@ def library(device, monkeypatch):
         module = ModuleType(name)
         vars(module).update(attributes)
         monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.setattr(arrays, "numbered_device", lambda ordinal: device)
+        monkeypatch.setattr(kinds, "numbered_device", lambda ordinal: device)
         return module
 
     return install
