@@ -347,8 +347,11 @@ cdef bint _is_on_device(tuple arguments, object out) except -1:
 
 cpdef bint lies_on_device(object x) except -1:
     """Whether an object is an array on a CUDA device."""
-    if x is None or type(x) in _PLAIN or isinstance(x, ndarray):
+    cdef object kind = type(x)
+    if x is None or kind in _PLAIN or isinstance(x, ndarray):
         return False
+    if kind.__module__.partition(".")[0] in _ALWAYS_ON_DEVICE:
+        return hasattr(kind, "__cuda_array_interface__")  # to ask the array costs a microsecond
     if hasattr(x, "__cuda_array_interface__"):
         return True
     where = getattr(x, "__dlpack_device__", None)
@@ -371,6 +374,7 @@ cdef bint _has_own_function(object x) except -1:
     return own is not None and own is not ndarray.__array_function__
 
 
+_ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
 _CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
 _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 

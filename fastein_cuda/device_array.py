@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class DeviceArray:
         Keeps the memory.
     readonly : bool
         Whether `out` may not be this array.
+    stream : int
+        The stream on which it was computed.
     """
 
     __slots__ = (
@@ -39,6 +42,7 @@ class DeviceArray:
         "owner",
         "readonly",
         "shape",
+        "stream",
         "strides",
     )
 
@@ -51,7 +55,9 @@ class DeviceArray:
         device: Device,
         owner: Any,
         readonly: bool = False,
+        stream: int = LEGACY_STREAM,
     ) -> None:
+        self.stream = stream
         self.readonly = readonly
         self.address = address
         self.shape = shape
@@ -78,7 +84,7 @@ class DeviceArray:
             "typestr": self.dtype.str,
             "data": (self.address, self.readonly),
             "version": 3,
-            "stream": LEGACY_STREAM,
+            "stream": self.stream or LEGACY_STREAM,
         }
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
@@ -89,15 +95,19 @@ class DeviceArray:
 
 
 class Allocation:
-    """Memory of a device that is given back when nobody has it any more."""
+    """Memory of a device that is given back when nobody has it any more, in a stream's order."""
 
-    def __init__(self, device: Device, nbytes: int) -> None:
+    __slots__ = ("address", "device", "stream")
+
+    def __init__(self, device: Device, nbytes: int, stream: int = LEGACY_STREAM) -> None:
         self.device = device
-        self.address = device.allocate(max(nbytes, 1), LEGACY_STREAM)
+        self.stream = stream
+        self.address = device.allocate(nbytes or 1, stream)
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
-            self.device.release(self.address, LEGACY_STREAM)
+            with contextlib.suppress(Exception):  # the driver may be gone before us
+                self.device.release(self.address, self.stream)
 
 
 def dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastein._dispatch import lies_on_device, normalised_options
 from fastein._parser import parse, parse_key, sublist_key
+from fastein.config import settings
 from fastein.equation import expand
 from fastein.errors import EinsumError
-from fastein.plan import Options, View
+from fastein.plan import Layout, Options, View
 from fastein.planner import make_plan
 
 from .arrays import operand_of
@@ -21,7 +22,7 @@ from .target import CudaTarget
 
 MOST_PLANS = 4096
 
-_plans: dict[Any, Executable] = {}
+_plans: dict[Any, Entry] = {}
 
 
 def einsum(
@@ -63,7 +64,8 @@ def einsum(
         If there is no device.
     """
     subscripts, arrays = _arguments(operands)
-    found = [operand_of(x) for x in _checked(subscripts, arrays, out)]
+    _check_places(arrays, out)
+    found = [operand_of(x) for x in arrays]
     target = operand_of(out) if out is not None else None
     if target is not None and target.readonly:
         raise EinsumError("out is read-only")
@@ -71,33 +73,35 @@ def einsum(
     kind = found[0].kind
     if kind.contiguous and order in ("K", "A"):
         order = "C"
-    options = normalised_options(dtype, order, casting, optimize, strict)
-    executable = _executable(subscripts, found, target, options, device)
-    steps = executable.plan.steps
-    result = executable.plan.result
-    if steps and isinstance(steps[0], View):
+    options = _options(dtype, order, casting, optimize, strict)
+    with device.active():
+        entry = _entry(subscripts, found, target, options, device)
+        if not entry.is_view:
+            return _run(entry, found, target, kind)
         if not kind.contiguous:
-            return kind.view(found[0], result.shape, steps[0].strides)
-        strides = dense_strides(result.shape, result.dtype.itemsize)
-        target = operand_of(kind.empty(result._replace(strides=strides), found[0]))
-        executable = _executable(subscripts, found, target, options, device)
-        return kind.finished(_run(executable, found, target, kind))
-    return _run(executable, found, target, kind)
+            return kind.view(found[0], entry.result.shape, entry.result.strides)
+        strides = dense_strides(entry.result.shape, entry.result.dtype.itemsize)
+        target = operand_of(kind.empty(entry.result._replace(strides=strides), found[0], 0)[0])
+        entry = _entry(subscripts, found, target, options, device)
+        return kind.finished(_run(entry, found, target, kind))
 
 
-def _run(executable: Executable, found: list[Operand], target: Operand | None, kind: Kind) -> Any:
+def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind) -> Any:
     """Run into `target` if there is one, by way of new memory if it overlaps an operand."""
     stream = kind.stream(found[0])
-    layout = executable.plan.result
-    into = target
-    if target is None or any(_overlap(target, x) for x in found):
-        into = operand_of(kind.empty(layout, found[0]))
-    assert into is not None
-    if into.layout.nbytes:
-        executable.run([x.address for x in found], into.address, stream)
-    if target is not None and into is not target:
-        _executable_copy(into, target).run([into.address], target.address, stream)
-    return kind.finished(into.array) if target is None else target.array
+    addresses = [x.address for x in found]
+    if target is not None and not any(_overlap(target, x) for x in found):
+        if entry.result.nbytes:
+            entry.executable.run(addresses, target.address, stream)
+        return target.array
+    array, address = kind.empty(entry.result, found[0], stream)
+    if entry.result.nbytes:
+        entry.executable.run(addresses, address, stream)
+    if target is None:
+        return kind.finished(array)
+    copy = _copy(operand_of(array), target)
+    copy.executable.run([address], target.address, stream)
+    return target.array
 
 
 def _overlap(a: Operand, b: Operand) -> bool:
@@ -105,12 +109,11 @@ def _overlap(a: Operand, b: Operand) -> bool:
     return a_low < b_high and b_low < a_high
 
 
-def _executable_copy(source: Operand, target: Operand) -> Executable:
+def _copy(source: Operand, target: Operand) -> Entry:
     """Return what copies one array into another of the same shape and dtype."""
     axes = tuple(range(len(source.layout.shape)))
-    key = ((axes,), axes)
-    options = normalised_options()
-    return _executable(key, [source], target, options, source.device)
+    options = _options(None, "K", "safe", "auto", False)
+    return _entry(((axes,), axes), [source], target, options, source.device)
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -129,22 +132,25 @@ def _arguments(given: tuple[Any, ...]) -> tuple[Any, Sequence[Any]]:
     return text, rest
 
 
-def _checked(subscripts: Any, arrays: Sequence[Any], out: Any) -> Sequence[Any]:
-    """Return the operands if all of them and `out` are on a device."""
+def _check_places(arrays: Sequence[Any], out: Any) -> None:
+    """Raise if an operand or `out` is not on a device."""
+    for x in arrays:
+        if not lies_on_device(x):
+            break
+    else:
+        if out is None or lies_on_device(out):
+            return
     named = [(f"operand {n}", x) for n, x in enumerate(arrays)]
     if out is not None:
         named.append(("out", out))
-    at_home = [(name, x) for name, x in named if not lies_on_device(x)]
-    if at_home:
-        name, stranger = at_home[0]
-        others = [other for other, x in named if lies_on_device(x)]
-        beside = f", but {others[0]} is on a GPU" if others else ""
-        raise TypeError(
-            f"{name} of einsum is a {type(stranger).__name__} in host memory{beside}: bring all "
-            "operands to one place, with fastein_cuda.asarray(x) or fastein_cuda.to_host(x) for "
-            "example"
-        )
-    return arrays
+    name, stranger = next((name, x) for name, x in named if not lies_on_device(x))
+    others = [other for other, x in named if lies_on_device(x)]
+    beside = f", but {others[0]} is on a GPU" if others else ""
+    raise TypeError(
+        f"{name} of einsum is a {type(stranger).__name__} in host memory{beside}: bring all "
+        "operands to one place, with fastein_cuda.asarray(x) or fastein_cuda.to_host(x) for "
+        "example"
+    )
 
 
 def _one_device(found: list[Operand]) -> Device:
@@ -158,27 +164,64 @@ def _one_device(found: list[Operand]) -> Device:
     return device
 
 
+def _options(
+    dtype: Any, order: str, casting: str, optimize: Any, strict: bool
+) -> tuple[Any, Options]:
+    """Return the keywords normalised, with a key that tells them apart."""
+    usual = (
+        dtype is None
+        and order == "K"
+        and casting == "safe"
+        and strict is False
+        and type(optimize) is str
+        and optimize == "auto"
+    )
+    if usual:
+        known = _usual.get(settings.memory_limit)
+        if known is not None:
+            return known
+    options = normalised_options(dtype, order, casting, optimize, strict)
+    if not usual:
+        return (options, type(options.optimize)), options
+    _usual[settings.memory_limit] = settings.memory_limit, options
+    return _usual[settings.memory_limit]
+
+
+_usual: dict[int | None, tuple[Any, Options]] = {}
+
+
 # --- plans --------------------------------------------------------------------------------------
 
 
-def _executable(
+class Entry(NamedTuple):
+    """What the plan of a call has become."""
+
+    executable: Executable
+    result: Layout
+    is_view: bool
+
+
+def _entry(
     subscripts: Any,
     found: list[Operand],
     target: Operand | None,
-    options: Options,
+    options: tuple[Any, Options],
     device: Device,
-) -> Executable:
+) -> Entry:
     """Return the plan of a call, made if there is none."""
-    layouts = tuple([x.layout for x in found])
-    into = None if target is None else target.layout
-    key = (subscripts, layouts, into, options, type(options.optimize), id(device))
-    executable = _plans.get(key)
-    if executable is None:
+    forms = [x.form for x in found]
+    key = (subscripts, *forms, None if target is None else target.form, options[0], id(device))
+    entry = _plans.get(key)
+    if entry is None:
+        layouts = tuple([x.layout for x in found])
         parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
         equation = expand(parsed, [layout.shape for layout in layouts])
         chosen = CudaTarget(device)
-        executable = chosen.executable(make_plan(equation, layouts, into, options, chosen))
+        into = None if target is None else target.layout
+        plan = make_plan(equation, layouts, into, options[1], chosen)
+        is_view = bool(plan.steps) and isinstance(plan.steps[0], View)
+        entry = Entry(chosen.executable(plan), plan.result, is_view)
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
-        _plans[key] = executable
-    return executable
+        _plans[key] = entry
+    return entry

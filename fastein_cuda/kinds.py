@@ -11,8 +11,10 @@ References
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Any, NamedTuple
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,7 +26,7 @@ from .devices import device_of_address, numbered_device
 from .elements import ELEMENTS
 
 
-class Operand(NamedTuple):
+class Operand:
     """Where an array lies.
 
     Attributes
@@ -33,7 +35,8 @@ class Operand(NamedTuple):
         The array itself, which keeps the memory.
     address : int
         Of its first element.
-    layout : Layout
+    form : tuple
+        Shape, strides in bytes, dtype, and whether the elements are aligned: a `Layout`.
     device : Device
     kind : Kind
         The library it belongs to.
@@ -41,24 +44,54 @@ class Operand(NamedTuple):
         Whether nobody may write to it.
     """
 
-    array: Any
-    address: int
-    layout: Layout
-    device: Device
-    kind: Kind
-    readonly: bool = False
+    __slots__ = ("address", "array", "device", "form", "kind", "readonly")
+
+    def __init__(
+        self,
+        kind: Kind,
+        array: Any,
+        address: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: np.dtype[Any],
+        device: Device,
+        readonly: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.array = array
+        self.address = address
+        step = _alignment(dtype)
+        bits = address
+        for stride in strides:
+            bits |= stride
+        # alignments are powers of two: all bits below them must be clear
+        self.form = (shape, strides, dtype, not bits & (step - 1))
+        self.device = device
+        self.readonly = readonly
+
+    @property
+    def layout(self) -> Layout:
+        """Shape, strides, dtype and alignment, by name."""
+        return Layout(*self.form)
 
     @property
     def range(self) -> tuple[int, int]:
         """The addresses from the lowest to behind the highest byte; empty where it is."""
         low = high = self.address
-        shape, strides, dtype, _ = self.layout
+        shape, strides, dtype, _ = self.form
         if 0 in shape:
             return low, low
         for size, stride in zip(shape, strides, strict=True):
             reach = (size - 1) * stride
             low, high = low + min(reach, 0), high + max(reach, 0)
         return low, high + dtype.itemsize
+
+
+@functools.cache
+def _alignment(dtype: np.dtype[Any]) -> int:
+    """Return the bytes at whose multiples elements lie, 1 where there are no kernels for them."""
+    element = ELEMENTS.get(dtype.name)
+    return 1 if element is None else element.alignment
 
 
 class Kind:
@@ -72,42 +105,43 @@ class Kind:
         dtype = np.dtype(interface["typestr"])
         shape = tuple(interface["shape"])
         strides = interface.get("strides")
-        address = interface["data"][0]
+        address, readonly = interface["data"]
         strides = dense_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
         device = device_of_address(address)
-        operand = self._operand(array, address, shape, strides, dtype, device)
-        return operand._replace(readonly=bool(interface["data"][1]))
-
-    def _operand(
-        self,
-        array: Any,
-        address: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        dtype: np.dtype[Any],
-        device: Device,
-    ) -> Operand:
-        element = ELEMENTS.get(dtype.name)
-        step = 1 if element is None else element.alignment
-        aligned = address % step == 0 and not any(stride % step for stride in strides)
-        return Operand(array, address, Layout(shape, strides, dtype, aligned), device, self)
+        return Operand(self, array, address, shape, strides, dtype, device, bool(readonly))
 
     def stream(self, operand: Operand) -> int:
         """Return the handle of the stream on which the caller works."""
         stream = operand.array.__cuda_array_interface__.get("stream")
         return LEGACY_STREAM if stream is None else int(stream)
 
-    def empty(self, layout: Layout, like: Operand) -> Any:
-        """Return a new array of this kind."""
-        memory = Allocation(like.device, layout.nbytes)
-        return DeviceArray(
-            memory.address, layout.shape, layout.strides, layout.dtype, like.device, memory
+    def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
+        """Return a new array of this kind, and its address."""
+        memory = Allocation(like.device, layout.nbytes, stream)
+        address = memory.address
+        array = DeviceArray(
+            address,
+            layout.shape,
+            layout.strides,
+            layout.dtype,
+            like.device,
+            memory,
+            stream=stream,
         )
+        return array, address
 
     def view(self, operand: Operand, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
         """Return the same memory with other axes."""
+        dtype = operand.form[2]
         return DeviceArray(
-            operand.address, shape, strides, operand.layout.dtype, operand.device, operand.array
+            operand.address,
+            shape,
+            strides,
+            dtype,
+            operand.device,
+            operand.array,
+            operand.readonly,
+            self.stream(operand),
         )
 
     def finished(self, result: Any) -> Any:
@@ -119,13 +153,19 @@ class OwnKind(Kind):
     """`DeviceArray`."""
 
     def operand(self, array: DeviceArray) -> Operand:
-        operand = self._operand(
-            array, array.address, array.shape, array.strides, array.dtype, array.device
+        return Operand(
+            self,
+            array,
+            array.address,
+            array.shape,
+            array.strides,
+            array.dtype,
+            array.device,
+            array.readonly,
         )
-        return operand._replace(readonly=array.readonly)
 
     def stream(self, operand: Operand) -> int:
-        return LEGACY_STREAM
+        return int(operand.array.stream)
 
 
 class CuPyKind(Kind):
@@ -133,15 +173,15 @@ class CuPyKind(Kind):
 
     def operand(self, array: Any) -> Operand:
         device = numbered_device(array.device.id)
-        return self._operand(array, array.data.ptr, array.shape, array.strides, array.dtype, device)
+        return Operand(self, array, array.data.ptr, array.shape, array.strides, array.dtype, device)
 
     def stream(self, operand: Operand) -> int:
         return int(_library("cupy").cuda.get_current_stream().ptr)
 
-    def empty(self, layout: Layout, like: Operand) -> Any:
+    def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
         cupy = _library("cupy")
-        memory = cupy.cuda.alloc(max(layout.nbytes, 1))
-        return cupy.ndarray(layout.shape, layout.dtype, memory, layout.strides)
+        memory = cupy.cuda.alloc(layout.nbytes or 1)
+        return cupy.ndarray(layout.shape, layout.dtype, memory, layout.strides), memory.ptr
 
     def view(self, operand: Operand, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
         array = operand.array
@@ -158,23 +198,25 @@ class TorchKind(Kind):
                 "them"
             )
         array = array.resolve_conj().resolve_neg()
-        dtype = _numpy_dtype(str(array.dtype).removeprefix("torch."))
+        dtype = _numpy_dtype(array.dtype)
         strides = tuple([n * dtype.itemsize for n in array.stride()])
         device = numbered_device(array.device.index)
-        return self._operand(array, array.data_ptr(), tuple(array.shape), strides, dtype, device)
+        shape = tuple(array.shape)
+        return Operand(self, array, array.data_ptr(), shape, strides, dtype, device)
 
     def stream(self, operand: Operand) -> int:
         return int(_library("torch").cuda.current_stream(operand.array.device).cuda_stream)
 
-    def empty(self, layout: Layout, like: Operand) -> Any:
+    def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
         torch = _library("torch")
         itemsize = layout.dtype.itemsize
         strides = [n // itemsize for n in layout.strides]
         dtype = getattr(torch, layout.dtype.name)
-        return torch.empty_strided(layout.shape, strides, dtype=dtype, device=like.array.device)
+        array = torch.empty_strided(layout.shape, strides, dtype=dtype, device=like.array.device)
+        return array, array.data_ptr()
 
     def view(self, operand: Operand, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
-        itemsize = operand.layout.dtype.itemsize
+        itemsize = operand.form[2].itemsize
         array = operand.array
         return array.as_strided(shape, [n // itemsize for n in strides], array.storage_offset())
 
@@ -186,10 +228,11 @@ class NumbaKind(Kind):
         stream = operand.array.stream
         return int(stream.handle) if hasattr(stream, "handle") else int(stream)
 
-    def empty(self, layout: Layout, like: Operand) -> Any:
-        return _library("numba").cuda.device_array(
-            layout.shape, layout.dtype, strides=layout.strides
+    def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
+        array = _library("numba").cuda.device_array(
+            layout.shape, layout.dtype, strides=layout.strides, stream=like.array.stream
         )
+        return array, array.__cuda_array_interface__["data"][0]
 
     def view(self, operand: Operand, shape: tuple[int, ...], strides: tuple[int, ...]) -> Any:
         array = operand.array
@@ -230,11 +273,25 @@ def _library(name: str) -> Any:
     return sys.modules[name]
 
 
-def _numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the NumPy dtype of a name; bfloat16 is known once ml_dtypes is imported."""
+@functools.cache
+def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the NumPy dtype of torch's; bfloat16 is known once ml_dtypes is imported."""
+    name = str(dtype).removeprefix("torch.")
     try:
         return np.dtype(name)
     except TypeError:
         raise TypeError(
             f"NumPy knows no dtype {name!r}; where it is one of ml_dtypes, import that first"
         ) from None
+
+
+def kind_of(array_type: type) -> Kind:
+    """Return the kind of a type's arrays."""
+    kind = _kinds.get(array_type)
+    if kind is None:
+        kind = KINDS.get(array_type.__module__.partition(".")[0], OTHER)
+        _kinds[array_type] = kind
+    return kind
+
+
+_kinds: WeakKeyDictionary[type, Kind] = WeakKeyDictionary()

@@ -123,15 +123,15 @@ class Step:
     ----------
     slots : tuple of int
         Which memory the operands are; the output comes last.
-    alignment : tuple of int
-        What the addresses must be multiples of for `run`.
+    masks : tuple of int
+        The bits that must be clear in the addresses for `run`: alignments less one.
     run : callable
     otherwise : callable
         Makes what runs the step wherever its operands lie.
     """
 
     slots: tuple[int, ...]
-    alignment: tuple[int, ...]
+    masks: tuple[int, ...]
     run: Runner
     otherwise: Callable[[], Runner]
 
@@ -147,7 +147,8 @@ def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device) -> Step
             alternative.append(_runner(_passes(plain, device, vectors=False), device))
         return alternative[0]
 
-    return Step(slots, _needed(passes), _runner(passes, device), otherwise)
+    masks = tuple([n - 1 for n in _needed(passes)])
+    return Step(slots, masks, _runner(passes, device), otherwise)
 
 
 def _passes(chosen: AnySchedule, device: Device, vectors: bool) -> list[AnySchedule]:
@@ -228,9 +229,9 @@ class Executable:
             workspace = arena + self._workspace
             for step in self.steps:
                 addresses = [slots[number] for number in step.slots]
-                fits = not any(
-                    address % n for address, n in zip(addresses, step.alignment, strict=True)
-                )
+                fits = True
+                for address, mask in zip(addresses, step.masks, strict=True):
+                    fits = fits and not address & mask
                 (step.run if fits else step.otherwise())(addresses, workspace, stream)
         finally:
             if arena:
