@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from ._nest import LoopNest
     from .plan import Plan
@@ -18,6 +20,10 @@ class Schedule(Protocol):
 
 class Target(Protocol):
     """A machine that runs loop nests: `fastein.cpu` is one, `fastein_cuda` another."""
+
+    def computes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether there are kernels for a dtype that C does not have."""
+        ...
 
     def schedule(self, nest: LoopNest) -> Schedule:
         """Choose family, loop order and vector axis. Pure."""

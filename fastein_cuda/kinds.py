@@ -11,6 +11,7 @@ References
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from typing import Any
@@ -275,14 +276,15 @@ def _library(name: str) -> Any:
 
 @functools.cache
 def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return the NumPy dtype of torch's; bfloat16 is known once ml_dtypes is imported."""
+    """Return the NumPy dtype of torch's; the one of bfloat16 is that of ml_dtypes."""
     name = str(dtype).removeprefix("torch.")
+    if name == "bfloat16":
+        with contextlib.suppress(ImportError):
+            import ml_dtypes  # noqa: F401  (makes NumPy know it)
     try:
         return np.dtype(name)
     except TypeError:
-        raise TypeError(
-            f"NumPy knows no dtype {name!r}; where it is one of ml_dtypes, import that first"
-        ) from None
+        raise TypeError(f"there is no NumPy dtype for {dtype}; bfloat16 needs ml_dtypes") from None
 
 
 def kind_of(array_type: type) -> Kind:

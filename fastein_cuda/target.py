@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from fastein._nest import LoopNest
 from fastein.plan import Clear, Contract, Convert, Layout, Plan, View
 
 from .device import Device
-from .elements import element_of
+from .elements import ELEMENTS, element_of
 from .launch import Executable, Step, step_of, workspace_of
 from .loops import Loops, fused, loops_of
 from .schedule import AnySchedule, schedule
@@ -17,6 +21,10 @@ class CudaTarget:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+
+    def computes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether there are kernels for a dtype that C does not have: bfloat16."""
+        return dtype.name in ELEMENTS
 
     def schedule(self, nest: LoopNest) -> AnySchedule:
         """Choose a nest's family and how it is dealt to blocks and threads."""

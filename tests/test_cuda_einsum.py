@@ -131,6 +131,29 @@ def test_many_operands_and_axes():
         np.testing.assert_array_equal(found, np.einsum(*arguments, [0, 5, 7], optimize=True))
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk->ik", [(70, 50), (50, 90)]),
+        ("ij,jk->ki", [(70, 600), (600, 90)]),
+        ("ij->j", [(100, 30)]),
+        ("ij,ij->", [(100, 30)] * 2),
+        ("ij->ji", [(64, 64)]),
+        ("ij,jk,kl->il", [(20, 30), (30, 40), (40, 20)]),
+    ],
+)
+def test_bfloat16(equation, shapes):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(shape).astype(ml_dtypes.bfloat16) for shape in shapes]
+    expected = np.einsum(equation, *[x.astype("float64") for x in given])
+    out = np.zeros(expected.shape, ml_dtypes.bfloat16)
+    found = einsum(equation, *given, out=out)
+    assert found.dtype == ml_dtypes.bfloat16
+    error = np.abs(found.astype("float64") - expected).max()
+    assert error <= 2**-8 * np.abs(expected).max()
+
+
 def test_bfloat16_is_rounded_to_even():
     from fastein_cuda.elements import ELEMENTS
     from fastein_cuda.primitives_sim import converted
