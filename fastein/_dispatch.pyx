@@ -19,6 +19,7 @@ from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
 from .cpu._simple cimport Recipe, simple
 from .errors import EinsumError
+from .forks import no_fork
 
 cnp.import_array()
 
@@ -180,7 +181,8 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     cdef uint64_t made_in = generation()
     if entry is None:
         if options is _defaults and _may_be_simple:
-            executable = simple(_names(subscripts, operands).recipe, operands, out)
+            executable = simple(_names(subscripts, operands).recipe, operands, out,
+                                _target is None)
         if executable is None:
             executable = _planned(subscripts, operands, out, options)
         entry = remember(subscripts, operands, out, options, executable, made_in)
@@ -191,10 +193,9 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
 
 cdef Executable _planned(object subscripts, tuple operands, object out, object options):
     """Make the plan of a call."""
-    from .plan import Layout
-
     global _target
-    if _target is None:
+    with no_fork:
+        from .plan import Layout
         from .cpu.target import CPU as _target
     layouts = tuple([Layout(x.shape, x.strides, x.dtype, x.flags.aligned) for x in operands])
     out_layout = None
@@ -216,10 +217,9 @@ def plan_for(subscripts, tuple layouts, out, options):
     out : fastein.plan.Layout or None
     options : fastein.plan.Options
     """
-    from .planner import make_plan
-
     global _target
-    if _target is None:
+    with no_fork:
+        from .planner import make_plan
         from .cpu.target import CPU as _target
     return make_plan(_names(subscripts, layouts).equation, layouts, out, _built(options), _target)
 
@@ -237,8 +237,8 @@ cdef Names _names(object subscripts, tuple operands):
     key = (subscripts, tuple([len(x.shape) for x in operands]))
     names = _known_names.get(key)
     if names is None:
-        from .equation import expand
-
+        with no_fork:
+            from .equation import expand
         parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
         names = Names()
         names.equation = expand(parsed, [x.shape for x in operands])

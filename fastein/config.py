@@ -38,14 +38,22 @@ class Settings:
         Largest intermediate that a contraction path may create, in elements; None for no limit.
     buffer_pool : int
         Most bytes that wait to be used again once large results are gone.
+    cache_dir : str or None
+        Where compiled kernels are kept for other processes; None for nowhere.
     """
 
-    __slots__ = ("buffer_pool", "jit", "memory_limit", "num_threads")
+    __slots__ = ("buffer_pool", "cache_dir", "jit", "memory_limit", "num_threads")
 
     def __init__(
-        self, jit: str, num_threads: int, memory_limit: int | None, buffer_pool: int
+        self,
+        jit: str,
+        num_threads: int,
+        memory_limit: int | None,
+        buffer_pool: int,
+        cache_dir: str | None,
     ) -> None:
         self.buffer_pool = buffer_pool
+        self.cache_dir = cache_dir
         self.jit = jit
         self.num_threads = num_threads
         self.memory_limit = memory_limit
@@ -79,8 +87,10 @@ def _checked(name: str, value: Any) -> Any:
                 f"jit must be one of {', '.join(map(repr, JIT_MODES))}, not {value!r}"
             )
         return value
-    if name == "memory_limit" and value is None:
+    if name in ("memory_limit", "cache_dir") and value is None:
         return None
+    if name == "cache_dir":
+        return os.path.abspath(os.fsdecode(value))
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     value = value.__index__()
@@ -112,6 +122,36 @@ def _pool_size(text: str) -> int:
     return size if size <= MOST_BYTES else default_buffer_pool()
 
 
+def default_cache_dir() -> str | None:
+    """The platform's directory for what can be made again, None if this user has none."""
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home) or not _is_own(home):
+        return None
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
+    elif sys.platform == "darwin":
+        base = os.path.join(home, "Library", "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = base if os.path.isabs(base) else os.path.join(home, ".cache")
+    return os.path.join(base, "fastein")
+
+
+def _is_own(folder: str) -> bool:
+    """Whether a folder belongs to this user (under sudo, $HOME may be another one's)."""
+    try:
+        return not hasattr(os, "geteuid") or os.stat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _cache_dir(text: str) -> str | None:
+    """The directory that the environment asks for, or the platform's."""
+    if not text:
+        return default_cache_dir()
+    return None if text.lower() == "none" else os.path.abspath(os.path.expanduser(text))
+
+
 def _from_environment() -> Settings:
     jit = os.environ.get("FASTEIN_JIT", "tiered").strip().lower()
     threads = os.environ.get("FASTEIN_NUM_THREADS", "").strip()
@@ -121,6 +161,7 @@ def _from_environment() -> Settings:
         num_threads=_thread_count(threads),
         memory_limit=None,
         buffer_pool=_pool_size(pool),
+        cache_dir=_cache_dir(os.environ.get("FASTEIN_CACHE_DIR", "").strip()),
     )
 
 
@@ -136,6 +177,11 @@ def on_change(listener: Callable[[], None]) -> None:
 def _apply(values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(settings, name, value)
+    changed()
+
+
+def changed() -> None:
+    """Tell all listeners that what they have derived from the settings is out of date."""
     for listener in _listeners:
         listener()
 
@@ -159,6 +205,10 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         Most bytes of memory that fastein keeps when large results die, for the next ones. 0
         keeps nothing and leaves all memory to NumPy. By default 1 GiB or an eighth of the
         machine's memory, whichever is less; ``FASTEIN_BUFFER_POOL`` sets the initial value.
+    cache_dir : path or None, optional
+        Directory in which compiled kernels are kept for other processes, None for none. By
+        default ``fastein`` in the user's directory for caches; ``FASTEIN_CACHE_DIR`` sets the
+        initial value, ``none`` for None.
 
     Raises
     ------

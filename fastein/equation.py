@@ -9,17 +9,17 @@ whatever an error message needs is worked out only once there is an error.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from . import diagnose
+from fastein.record import Record
+
 from ._parser import Subscripts
 from .errors import label_name
 
 __all__ = ["Equation", "bind", "check_out", "expand"]
 
 
-@dataclass(frozen=True, slots=True)
-class Equation:
+class Equation(Record):
     """An einsum equation for operands of known ranks.
 
     Attributes
@@ -54,6 +54,13 @@ class Equation:
         kept, names = set(self.output), self.names
         labels = [label for label in range(len(names)) if label not in kept]
         return tuple(sorted(labels, key=lambda label: (len(names[label]), names[label])))
+
+
+def _diagnose() -> Any:
+    """Return what words errors; nobody else needs it."""
+    from . import diagnose
+
+    return diagnose
 
 
 class _BatchAxis:
@@ -99,7 +106,7 @@ def expand(subscripts: Subscripts, shapes: Sequence[tuple[int, ...]]) -> Equatio
     terms, output = subscripts.terms, subscripts.output
     ellipses = subscripts.ellipses
     if len(terms) != len(shapes):
-        raise diagnose.operand_count(subscripts, shapes)
+        raise _diagnose().operand_count(subscripts, shapes)
     batch: tuple[_BatchAxis, ...] = ()
     if max(ellipses) >= 0:
         terms, output, batch = _spell_out(subscripts, shapes)
@@ -107,7 +114,7 @@ def expand(subscripts: Subscripts, shapes: Sequence[tuple[int, ...]]) -> Equatio
     numbered: list[tuple[int, ...]] = []
     for term, shape in zip(terms, shapes):  # noqa: B905  (equal lengths; strict= costs 0.1 µs)
         if len(term) != len(shape):
-            raise diagnose.operand_rank(subscripts, shapes, len(numbered))
+            raise _diagnose().operand_rank(subscripts, shapes, len(numbered))
         axes = []
         for label in term:
             number = numbers.get(label)
@@ -199,13 +206,13 @@ def check_out(
     """
     output = equation.output
     if len(output) != len(out_shape):
-        raise diagnose.out_rank(equation, sizes, out_shape)
+        raise _diagnose().out_rank(equation, sizes, out_shape)
     grown = list(sizes)
     for axis, label in enumerate(output):
         if sizes[label] == 1:
             grown[label] = out_shape[axis]
         elif sizes[label] != out_shape[axis]:
-            raise diagnose.out_size(equation, sizes, out_shape, axis)
+            raise _diagnose().out_size(equation, sizes, out_shape, axis)
     return tuple(grown)
 
 
@@ -217,7 +224,7 @@ def _spell_out(
     for operand, (term, shape) in enumerate(zip(subscripts.terms, shapes, strict=True)):
         ranks.append(len(shape) - len(term) + 1 if subscripts.ellipses[operand] >= 0 else 0)
         if ranks[-1] < 0:
-            raise diagnose.operand_rank(subscripts, shapes, operand)
+            raise _diagnose().operand_rank(subscripts, shapes, operand)
     batch = tuple([_BatchAxis(position) for position in range(max(ranks))])
     *positions, at = subscripts.ellipses
     terms = tuple(
@@ -245,7 +252,7 @@ def _broadcast(
     axes = [axis for axis, other in enumerate(equation.terms[operand]) if other == label]
     own = [shapes[operand][axis] for axis in axes]
     if min(own) != max(own):
-        raise diagnose.diagonal(equation, shapes, operand, axes)
+        raise _diagnose().diagonal(equation, shapes, operand, axes)
     if (known == 1 or size == 1) and (not strict or label in equation.batch):
         return known * size  # 0 against 1 is 0
-    raise diagnose.label_sizes(equation, shapes, clash)
+    raise _diagnose().label_sizes(equation, shapes, clash)

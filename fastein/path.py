@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from .errors import EinsumError
+from .forks import no_fork
 
 Term = tuple[int, ...]
 Path = tuple[tuple[int, ...], ...]
@@ -166,7 +167,8 @@ def _position(given: Any, left: int) -> int:
 
 
 def _strategy(name: str) -> Any:
-    from opt_einsum import paths
+    with no_fork:
+        from opt_einsum import paths
 
     try:
         return paths.get_path_fn(name)
@@ -184,7 +186,8 @@ def _search(
     optimize: Any,
     memory_limit: int | None,
 ) -> Path:
-    from opt_einsum import get_symbol
+    with no_fork:
+        from opt_einsum import get_symbol
 
     finder = _strategy(optimize) if isinstance(optimize, str) else optimize
     symbols = [get_symbol(label) for label in range(len(sizes))]

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .equation import Equation
 from .path import Term
+from .record import Record
 from .target import Schedule
 
 
@@ -47,15 +47,13 @@ class Slot(NamedTuple):
     term: Term
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Record):
     """The result is a view of the only operand: strides and nothing else."""
 
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Convert:
+class Convert(Record):
     """Copy a slot into another dtype or into aligned memory."""
 
     source: int
@@ -64,15 +62,13 @@ class Convert:
     """What is read: axes along which the source stands still are read once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(Record):
     """Set a slot to zero: the empty sum."""
 
     target: int
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Record):
     """One loop nest."""
 
     inputs: tuple[Slot, ...]
@@ -80,8 +76,7 @@ class Contract:
     schedule: Schedule
 
 
-@dataclass(frozen=True, slots=True)
-class ThroughNumPy:
+class ThroughNumPy(Record):
     """A contraction of a dtype that C lacks, done by `numpy.einsum`."""
 
     inputs: tuple[Slot, ...]
@@ -91,16 +86,14 @@ class ThroughNumPy:
 Step = View | Convert | Clear | Contract | ThroughNumPy
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(Record):
     """An intermediate: its layout and its place in the scratch arena."""
 
     layout: Layout
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Record):
     """Every decision about one call.
 
     Slots number what steps read and write: the operands first, then the buffers, then the

@@ -61,6 +61,10 @@ class KernelStore(Generic[T]):
                     self._entries.setdefault(key, build())
         return self._entries[key]
 
+    def forget_builds(self) -> None:
+        """Wait for nobody any more: in a forked child, those who were building are gone."""
+        self._building.clear()
+
     def __contains__(self, key: object) -> bool:
         return key in self._entries
 

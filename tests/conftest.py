@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import fastein
+# Tests, and the processes that they start, share a store of kernels, but not with their user.
+CACHE = tempfile.mkdtemp(prefix="fastein-tests-")
+os.environ["FASTEIN_CACHE_DIR"] = CACHE
+
+import fastein  # noqa: E402
+from fastein.cpu import background  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    background.wait(60)
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -29,6 +29,7 @@ def as_before():
 
 def test_a_block_restores_what_it_changed():
     changed = {"jit": "never", "num_threads": 3, "memory_limit": 10, "buffer_pool": 0}
+    changed["cache_dir"] = None
     with config(**changed) as inside:
         assert inside.as_dict() == changed
         with config(jit="tiered"):
@@ -70,11 +71,12 @@ def test_without_arguments_it_shows_the_settings():
         ({"buffer_pool": -1}, EinsumError, "at least 0"),
         ({"buffer_pool": 2**63}, EinsumError, "at most"),
         ({"buffer_pool": None}, TypeError, "integer"),
+        ({"cache_dir": 3}, TypeError, "str"),
         ({"num_threads": 2.0}, TypeError, "integer"),
         ({"num_threads": True}, TypeError, "integer"),
         ({"num_threads": None}, TypeError, "integer"),
         ({"memory_limit": "1GB"}, TypeError, "integer"),
-        ({"threads": 2}, TypeError, "buffer_pool, jit, memory_limit, num_threads"),
+        ({"threads": 2}, TypeError, "buffer_pool, cache_dir, jit, memory_limit, num_threads"),
     ],
 )
 def test_bad_values_change_nothing(change, error, says):

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import opt_einsum
 import pytest
+from helpers import in_a_process
 
 from fastein import EinsumError, config, einsum
 from fastein._dispatch import normalised_options, plan_for
@@ -321,3 +322,35 @@ def test_a_path_that_contains_itself_is_refused():
     path.append(path)
     with pytest.raises(TypeError, match="no deeper"):
         einsum("i,i,i->", *[np.ones(2)] * 3, optimize=path)
+
+
+# Calls before planning is loaded
+
+
+UNPLANNED = """
+    import fastein
+    equation, shapes = {case!r}
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(-3, 4, shape) * 1.0 for shape in shapes]
+    want = np.einsum(equation, *arrays)
+    assert (einsum(equation, *arrays) == want).all()
+    assert not {{"fastein.planner", "opt_einsum", "fastein.cpu.schedule"}} & set(sys.modules)
+    turns = 0
+    while "fastein.planner" not in sys.modules:
+        assert (einsum(equation, *arrays) == want).all()
+        turns += 1
+        assert turns < 100_000
+    assert (einsum(equation, *arrays) == want).all()
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("ij,jk->ik", [(60, 70), (70, 80)]),
+        ("ijk,jm,km->im", [(12, 11, 10), (11, 9), (10, 9)]),
+        ("bhqd,bhkd->bhqk", [(2, 3, 16, 8), (2, 3, 16, 8)]),
+    ],
+)
+def test_early_calls_do_without_plans_until_these_are_earned(case):
+    in_a_process(UNPLANNED.format(case=case))

@@ -1,7 +1,5 @@
 """Equation: ellipses spelled out, sizes bound to labels, and what is said when they do not fit."""
 
-from dataclasses import FrozenInstanceError
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -387,7 +385,7 @@ def test_equation_is_frozen_and_comparable() -> None:
     assert equation == Equation(
         "ij->ji", ((0, 1),), (1, 0), ("i", "j"), ((0, 2), (4, 6)), ellipses=(-1, -1)
     )
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="frozen"):
         equation.output = ()
 
 

@@ -14,6 +14,8 @@ CUDA = PACKAGE.parent / "fastein_cuda"
 # The first entry that a module's name starts with decides.
 LAYERS = {
     "errors": 0,
+    "record": 0,
+    "forks": 0,
     "config": 0,
     "diagnose": 0,
     "_parser": 1,
@@ -26,6 +28,7 @@ LAYERS = {
     "planner": 2,
     "target": 2,
     "store": 2,
+    "kernel_files": 2,
     "cpu": 3,
     "_dispatch": 4,
     "_plan_cache": 4,

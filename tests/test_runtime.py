@@ -9,7 +9,7 @@ from helpers import in_a_process
 import fastein
 from fastein import config, einsum
 from fastein._dispatch import normalised_options, plan_for
-from fastein.cpu import tiers
+from fastein.cpu import background, tiers
 from fastein.cpu._runtime import PROMOTE_ITERATIONS
 from fastein.cpu.target import CPU
 from fastein.plan import Layout
@@ -68,7 +68,7 @@ def test_threads_are_started_once_and_only_as_asked():
         import threading, fastein
         fastein.config(jit="never", num_threads=3)
         x = np.ones((1000, 1000))
-        einsum("ij->i", x[:100])
+        einsum("ij->i", x[:100], order="C")  # planned; early calls are not, and have one thread
         print(threading.active_count())
         for _ in range(5):
             einsum("ij->i", x)
@@ -162,7 +162,9 @@ def accounts(monkeypatch):
     """No kernel has earned anything yet, and compiling is counted instead of done."""
     compiled = []
     monkeypatch.setattr(tiers, "_tiers", {})
-    monkeypatch.setattr(tiers, "compiled", lambda nest: compiled.append(nest) or "kernel")
+    monkeypatch.setattr(tiers.Tier, "look", lambda tier: False)
+    monkeypatch.setattr(tiers.Tier, "take", lambda tier: compiled.append(tier))
+    monkeypatch.setattr(tiers.Tier, "kernels", lambda tier: ())
     return compiled
 
 
@@ -177,20 +179,39 @@ LARGE = np.ones((PROMOTE_ITERATIONS // 100 + 1, 100))
 
 def test_a_tier_promotes_once_its_seconds_are_spent(accounts):
     tier = only_step("ij->i", LARGE).tier
-    assert tier.spend(0.0) is None
-    assert tier.spend(0.9 * tiers.COMPILE_SECONDS) is None
+    for seconds in (0.0, 0.9 * tiers.COMPILE_SECONDS):
+        tier.spend(seconds)
+        assert background.wait(60)
+        assert not tier.ready
     assert accounts == []
-    assert tier.spend(0.2 * tiers.COMPILE_SECONDS) == "kernel"
-    assert tier.spend(9.0) == "kernel"
-    assert accounts == [tier.nest]
+    for seconds in (0.2 * tiers.COMPILE_SECONDS, 9.0):
+        tier.spend(seconds)
+        assert background.wait(60)
+        assert tier.ready
+    assert accounts == [tier]
 
 
-def test_what_cannot_be_compiled_is_tried_once(accounts, monkeypatch):
-    tries = []
-    monkeypatch.setattr(tiers, "compiled", tries.append)
+def test_a_call_that_is_long_enough_waits_for_its_kernel(accounts):
     tier = only_step("ij->i", LARGE).tier
-    assert [tier.spend(9.0) for _ in range(3)] == [None] * 3
-    assert len(tries) == 1
+    tier.spare(tiers.COMPILE_SECONDS)
+    assert not tier.ready
+    tier.spare(2 * tiers.COMPILE_SECONDS)
+    assert tier.ready
+    assert accounts == [tier]
+
+
+def test_a_stored_kernel_is_found_long_before_one_is_compiled(monkeypatch):
+    monkeypatch.setattr(tiers, "_tiers", {})
+    with config(jit="always"):
+        executable("ij->j", LARGE)  # compiles it
+    tiers._tiers.clear()
+    tier = only_step("ij->j", LARGE).tier
+    for seconds in (0.0, 0.5 * tiers.LOOK_SECONDS):
+        tier.spare(seconds)
+        assert not tier.ready
+    tier.spend(tiers.LOOK_SECONDS)
+    tier.spare(0.0)
+    assert tier.ready
 
 
 def test_plans_of_one_kind_share_an_account(accounts):
@@ -218,8 +239,9 @@ def test_a_promoted_step_runs_its_kernel(monkeypatch):
         want = run(x)
         assert step.kernel is None
         step.tier.spend(2 * tiers.COMPILE_SECONDS)
+        assert background.wait(60)
         assert step.kernel is None
-        np.testing.assert_array_equal(run(x), want)  # this call books its time and is promoted
+        np.testing.assert_array_equal(run(x), want)  # this call is promoted
         assert step.kernel is step.tier.kernel is not None
         np.testing.assert_array_equal(run(x), want)
     np.testing.assert_array_equal(want, x.sum(0))
@@ -309,14 +331,17 @@ def test_a_signal_does_not_leave_threads_behind():
 
 
 def test_a_compiler_that_fails_costs_a_warning(accounts, monkeypatch):
-    def fail(nest):
+    def fail(tier):
         raise ImportError("no compiler here")
 
-    monkeypatch.setattr(tiers, "compiled", fail)
+    monkeypatch.setattr(tiers.Tier, "take", fail)
     tier = only_step("ij->i", LARGE).tier
-    with pytest.warns(RuntimeWarning, match="no compiler here"):
-        assert tier.spend(9.0) is None
-    assert tier.spend(9.0) is None  # and no second one
+    tier.spend(9.0)
+    assert background.wait(60)
+    with pytest.warns(RuntimeWarning, match=r"no compiler here.*report"):
+        tier.spend(9.0)
+    tier.spend(9.0)  # and no second one
+    assert not tier.ready
 
 
 def test_a_new_shape_runs_the_kernel_of_its_kind(monkeypatch):
@@ -324,8 +349,27 @@ def test_a_new_shape_runs_the_kernel_of_its_kind(monkeypatch):
     with config(jit="tiered"):
         tier = only_step("ij->j", LARGE).tier
         tier.spend(2 * tiers.COMPILE_SECONDS)
+        assert background.wait(60)
         other = np.ones((300, 100))
         run = executable("ij->j", other)
         for _ in range(2):
             run(other)
         assert run.steps[0].kernel is tier.kernel is not None
+
+
+@pytest.mark.parametrize("equation", ["ij,jk->ik", "ij,ij->j"])
+def test_without_a_compiler_everything_is_answered_with_one_warning(equation):
+    in_a_process(f"""
+        import warnings, fastein
+        sys.modules["numba"] = None
+        fastein.config(jit="always", cache_dir=None)
+        a = np.arange(90 * 90.0).reshape(90, 90)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                assert np.allclose(einsum({equation!r}, a, a), np.einsum({equation!r}, a, a))
+        assert [str(x.message).count("report") for x in caught] == [1], caught
+        fastein.config(jit="tiered")
+        for _ in range(3):
+            assert np.allclose(einsum({equation!r}, a, a), np.einsum({equation!r}, a, a))
+    """)

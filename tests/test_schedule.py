@@ -1,7 +1,6 @@
 """Schedules: the order of the loops, and when NumPy's matmul is the better family."""
 
 import random
-from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -135,7 +134,7 @@ def test_what_stays_a_nest(equation, sizes, dtype):
 
 def test_the_cheaper_family_wins():
     nest = nest_of("ij,jk->ik", BIG)
-    slow = replace(MACHINE, matmul_flops=1e6)
+    slow = MACHINE.replace(matmul_flops=1e6)
     assert schedule(nest, engine=False, machine=slow).family == "nest"
     matmul = schedule(nest, engine=False)
     assert matmul.seconds < schedule(nest, matmul=False, engine=False).seconds
@@ -184,5 +183,5 @@ def test_grouped_axes_must_be_one_walk():
 def test_schedules_are_frozen_data():
     one, two = (schedule(nest_of("ij,jk->ik", BIG)) for _ in range(2))
     assert one == two
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="frozen"):
         one.family = "other"

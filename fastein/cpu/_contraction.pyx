@@ -207,7 +207,6 @@ cdef class Runner:
 
 cdef double THREAD_WORK = 2e5
 cdef double GIL_WORK = 2e4
-cdef double WORTH_COMPILING = 0.5  # seconds of one call
 
 
 cdef class ContractionStep(Step):
@@ -233,8 +232,8 @@ cdef class ContractionStep(Step):
         # a reference of this call's own: another thread may put its runner in the place of this
         cdef Runner runner = self.runner
         if runner is None:
-            if not self.engine.ready and self.schedule.gain > WORTH_COMPILING:
-                self.engine.spend(self.schedule.gain)
+            if not self.engine.ready:
+                self.engine.spare(self.schedule.gain)
             if self.engine.ready:
                 runner = self.runner = self.engine.runner(self.schedule)
         if runner is not None:

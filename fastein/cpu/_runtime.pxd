@@ -13,6 +13,7 @@ cdef class NestStep(Step):
     cdef object _tier
     cdef bint may_promote
     cdef bint called
+    cdef bint provisional         # there is no plan of the call yet
     cdef readonly object kernel
     cdef kernel_t function
     cdef Header header
@@ -20,6 +21,7 @@ cdef class NestStep(Step):
     cdef double work
     cdef bint parallel
 
+    cdef void wait_for_plan(self) noexcept
     cdef int perform_many(self, char **slots) except -1
     cdef int perform_large(self, char **data, Header *header) except -1
 
@@ -47,6 +49,7 @@ cdef class Executable:
     cdef int perform(self, char **slots) except -1
 
 
+cdef bint plans_can_wait() noexcept
 cdef Executable view_executable(object dtype, int ndim, npy_intp *shape, npy_intp *strides)
 cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shape,
                                  npy_intp *strides, NestStep step)

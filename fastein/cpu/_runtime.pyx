@@ -17,7 +17,8 @@ from time import perf_counter
 
 import numpy as np
 
-from ..config import settings
+from ..config import changed, settings
+from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, kernel_t
 from ._baseline cimport run as baseline
@@ -48,6 +49,10 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
+
+# Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
+cdef double _unplanned = 0.01
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -200,11 +205,21 @@ cdef class NestStep(Step):
     @property
     def tier(self):
         if self.may_promote and self._tier is None:
-            from .tiers import tier_of
-
+            with no_fork:
+                from .tiers import tier_of
             self._tier = tier_of(self.nest)
             self.may_promote = self._tier is not None
         return self._tier
+
+    cdef void wait_for_plan(self) noexcept:
+        """Stand in for a plan until its making is worth its time.
+
+        The first plan of a process takes 10 ms, for its modules are loaded. Calls that are soon
+        over run as one nest instead until that has cost as much; then all are planned.
+        """
+        self.provisional = True
+        self.may_promote = False
+        self.work = max(self.work, PROMOTE_WORK)
 
     def use(self, kernel):
         """Run a generated kernel from now on."""
@@ -251,11 +266,13 @@ cdef class NestStep(Step):
             if self.called or self.work >= SHARE_WORK:
                 tier = self.tier
             self.called = True
-            if tier is not None and tier.kernel is not None:  # earned by calls of other shapes
-                self.use(tier.kernel)
-                function = self.function
-                tier = None
-        start = perf_counter() if tier is not None else None
+            if tier is not None:
+                tier.spare(self.work * LOOP_SECONDS)
+                if tier.ready:
+                    self.use(tier.kernel)
+                    function = self.function
+                    tier = None
+        start = perf_counter() if tier is not None or self.provisional else None
         # the pointers in the header are one kernel call's room: no sharing where there are any
         if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
             threads = min(<Py_ssize_t>settings.num_threads, n)
@@ -264,11 +281,25 @@ cdef class NestStep(Step):
         else:
             with nogil:
                 function(data, self.nest.size, self.nest.stride, <char *>header, 0, n)
+        if self.provisional:
+            book_unplanned(perf_counter() - start)
         if tier is not None:
-            kernel = tier.spend(perf_counter() - start)
-            if kernel is not None:
-                self.use(kernel)
+            tier.spend(perf_counter() - start)
         return 0
+
+
+cdef int book_unplanned(double seconds) except -1:
+    """Book a call that ran without a plan; in the end have all calls planned."""
+    global _unplanned
+    if _unplanned > 0:
+        _unplanned -= seconds
+        if _unplanned <= 0:
+            changed()
+    return 0
+
+
+cdef bint plans_can_wait() noexcept:
+    return _unplanned > 0
 
 
 cdef class Executable:

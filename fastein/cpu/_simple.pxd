@@ -17,4 +17,4 @@ cdef class Recipe:
     cdef bint repeats[MOST_INPUTS]
     cdef int term[MOST_INPUTS][MOST_LABELS]
 
-cdef Executable simple(Recipe recipe, tuple operands, object out)
+cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans)

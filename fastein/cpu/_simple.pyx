@@ -16,8 +16,11 @@ from numpy cimport (
 from .._nest cimport LoopNest, fuse, sort_by_stride
 from ._inner_loops cimport loops_for
 from ._loop_order cimport Rates, order_loops, rates_of
-from ._runtime cimport Executable, NestStep, loops_executable, view_executable
+from ._runtime cimport (
+    Executable, NestStep, loops_executable, plans_can_wait, view_executable,
+)
 
+from ..forks import no_fork
 from ..path import SMALL_WORK
 
 cdef Rates _rates  # the machine's, from the first recipe on
@@ -26,6 +29,7 @@ cdef bint _has_rates = False
 cdef enum:
     SIMPLE_WORK = 20000  # iterations of the one nest that a plan could only be
     MATRIX_WORK = 3000   # of a product of matrices, from where on packing pays
+    UNPLANNED_WORK = 15_000_000  # of a call for which planning is not loaded (some ms)
 
 
 cdef class Recipe:
@@ -40,8 +44,8 @@ cdef class Recipe:
         global _rates, _has_rates
         cdef int p, k, label
         if not _has_rates:
-            from .machine import MACHINE  # not before there is something to plan
-
+            with no_fork:
+                from .machine import MACHINE  # not before there is something to plan
             _rates = rates_of(MACHINE)
             _has_rates = True
         order = (*equation.output, *equation.summed)
@@ -82,14 +86,19 @@ def _has_one_plan(equation):
     return not (rows and columns and summed)
 
 
-cdef Executable simple(Recipe recipe, tuple operands, object out):
-    """The executable of a call without keywords, or None if it takes real planning."""
+cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans):
+    """The executable of a call without keywords, or None if it takes real planning.
+
+    With `no_plans` what would take real planning is one nest as well, for the time being, if it
+    does not take long.
+    """
     cdef npy_intp size[MOST_LABELS]
     cdef Py_ssize_t table[MOST_LABELS * MOST_INPUTS]
     cdef npy_intp strides[MOST_LABELS]
     cdef int p, k, label, type_num
-    cdef Py_ssize_t work = 1
+    cdef Py_ssize_t work = 1, most = recipe.most_work
     cdef ndarray array = operands[0]
+    cdef NestStep step
     if not recipe.usable:
         return None
     if not bound(recipe, operands, size):
@@ -107,19 +116,22 @@ cdef Executable simple(Recipe recipe, tuple operands, object out):
     for p in range(recipe.nin):
         if not suits(<ndarray>operands[p], type_num, NPY_ARRAY_ALIGNED):
             return None
+    if no_plans and plans_can_wait():
+        most = max(most, <Py_ssize_t>UNPLANNED_WORK)
     for label in range(recipe.nlabels):
-        if size[label] == 0 or size[label] > recipe.most_work:
+        if size[label] == 0 or size[label] > most:
             return None
         work *= size[label]
-        if work > recipe.most_work:
+        if work > most:
             return None
     if out is None:
         result_strides(recipe, size, table, array.itemsize, strides)
     elif not fits(recipe, <ndarray>out, type_num, size, strides):
         return None
-    return loops_executable(
-        array.dtype, recipe.nin, recipe.nout, size, strides,
-        NestStep.__new__(NestStep, nest_of(recipe, array.dtype, size, table, strides)))
+    step = NestStep.__new__(NestStep, nest_of(recipe, array.dtype, size, table, strides))
+    if work > recipe.most_work:
+        step.wait_for_plan()
+    return loops_executable(array.dtype, recipe.nin, recipe.nout, size, strides, step)
 
 
 cdef bint suits(ndarray array, int type_num, int flags) noexcept:

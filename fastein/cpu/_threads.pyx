@@ -15,6 +15,7 @@ import os
 from _thread import allocate_lock
 
 from .._nest cimport LoopNest
+from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
 from ._baseline cimport kernel_t
 
@@ -114,8 +115,8 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
     """Have `wanted` threads, or as many as the system gives."""
     global _threads
     cdef Mailbox *box
-    from threading import Thread
-
+    with no_fork:
+        from threading import Thread
     # Somebody may be at it already, even this thread, if a signal handler or a finaliser got in
     # between: that is no reason to wait, for no job needs other threads.
     starting = _starting

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from ..record import Record
 
 #: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
 VERSION = 1
@@ -55,8 +56,7 @@ class CannotCompile(Exception):  # noqa: N818 (a fact about the nest, not a faul
     """This nest has no generated kernel; the ahead-of-time baseline runs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Record):
     """The static key of a kernel: all that its source depends on.
 
     Attributes

@@ -2,7 +2,8 @@
 
 A kernel is compiled as a bare native function plus a C entry point of ours. What is left out,
 the wrapper for Python callers and the error path that takes the GIL, could never run: a nest
-neither raises nor touches an object.
+neither raises nor touches an object. LLVM's object file becomes an image (`fastein.cpu.linking`),
+which is kept on disk, so that another process runs it without Numba and LLVM.
 
 Numba is imported by the first compilation, never before.
 """
@@ -12,16 +13,24 @@ from __future__ import annotations
 import functools
 import linecache
 import os
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from fastein.config import settings
 from fastein.cpu import codegen
+from fastein.cpu._machine_code import MachineCode
+from fastein.cpu.image import Image, unpacked
+from fastein.cpu.machine import processor
+from fastein.forks import no_fork
+from fastein.kernel_files import KernelFiles
+from fastein.record import Record
 from fastein.store import KernelStore, content_key
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+
+class Kernel(Record):
     """Machine code of one generated source.
 
     Attributes
@@ -37,14 +46,21 @@ class Kernel:
 
     address: int
     source: str
-    keepalive: object = field(repr=False, compare=False)
+    keepalive: object
+
+
+class NotStored(Exception):  # noqa: N818 (a fact about the kernel, not a fault)
+    """A kernel would have to be compiled."""
 
 
 _store: KernelStore[Kernel] = KernelStore()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_store.forget_builds)
+_this_thread = threading.local()
 
 
 def kernel(nest: Any) -> Kernel:
-    """Return the kernel of a `LoopNest`, compiled if this process has none of its form yet.
+    """Return the kernel of a `LoopNest`, compiled if there is none of its form yet.
 
     Parameters
     ----------
@@ -56,7 +72,11 @@ def kernel(nest: Any) -> Kernel:
     CannotCompile
         If no kernel is generated for such a nest: the baseline runs it.
     """
-    form = codegen.form(nest)
+    return kernel_of_form(codegen.form(nest))
+
+
+def kernel_of_form(form: codegen.Form) -> Kernel:
+    """Return the kernel of all nests of a form."""
     return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
@@ -64,7 +84,7 @@ _rendered = functools.cache(codegen.render)
 
 
 def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> Kernel:
-    """Return the kernel of a generated source, compiled if this process has none of it yet.
+    """Return the kernel of a generated source, compiled if there is none of it yet.
 
     Parameters
     ----------
@@ -77,32 +97,118 @@ def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> 
         Version of the generator and of what stands behind the names.
     """
     key = content_key(version, source, *toolchain())
-    return _store.get(key, lambda: build(source, names(), key))
+
+    def make() -> Kernel:
+        found = _from_disk(key, source)
+        if found is not None:
+            return found
+        if getattr(_this_thread, "only_stored", False):
+            raise NotStored(key)
+        return build(source, names(), key)
+
+    return _store.get(key, make)
+
+
+def stored(make: Callable[[], T]) -> T | None:
+    """Return what `make` returns, None if any of the kernels it asks for is not stored."""
+    _this_thread.only_stored = True
+    try:
+        return make()
+    except NotStored:
+        return None
+    finally:
+        _this_thread.only_stored = False
 
 
 @functools.cache
 def toolchain() -> tuple[str, ...]:
-    """Return what else the machine code of a source depends on; needs llvmlite, but no Numba."""
-    from importlib.metadata import version
+    """Return what else the machine code of a source depends on; imports neither Numba nor LLVM."""
+    versions = [_version(package) for package in ("numba", "llvmlite")]
+    return (*versions, processor(), *[os.environ.get(name, "") for name in _NUMBA_SETTINGS])
 
-    from llvmlite import binding
 
-    return (
-        version("numba"),
-        version("llvmlite"),
-        os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name(),
-        os.environ.get("NUMBA_CPU_FEATURES") or binding.get_host_cpu_features().flatten(),
-    )
+_NUMBA_SETTINGS = (
+    "NUMBA_CPU_NAME",
+    "NUMBA_CPU_FEATURES",
+    "NUMBA_ENABLE_AVX",
+    "NUMBA_OPT",
+    "NUMBA_LOOP_VECTORIZE",
+    "NUMBA_SLP_VECTORIZE",
+)
+
+
+def _version(package: str) -> str:
+    """Return a package's version: by the name of its metadata's folder, which takes 0.1 ms."""
+    from importlib.machinery import PathFinder
+
+    spec = PathFinder.find_spec(package)
+    if spec is not None and spec.origin:
+        site = os.path.dirname(os.path.dirname(spec.origin))
+        found = [name for name in os.listdir(site) if name.startswith(f"{package}-")]
+        if len(found) == 1 and found[0].endswith(".dist-info"):
+            return found[0]
+    with no_fork:
+        from importlib.metadata import version
+    return version(package)
+
+
+def files() -> KernelFiles | None:
+    """Return the `KernelFiles` of this user, None if none are to be kept."""
+    if settings.cache_dir is None:
+        return None
+    return KernelFiles(os.path.join(settings.cache_dir, "kernels"))
+
+
+def _from_disk(key: str, source: str) -> Kernel | None:
+    own = files()
+    data = own.read(key) if own is not None else None
+    if data is None:
+        return None
+    try:
+        return _loaded(unpacked(data), source)
+    except (ValueError, OSError):
+        return None
+
+
+def _loaded(image: Image, source: str) -> Kernel:
+    code = MachineCode(image)
+    return Kernel(code.address, source, code)
 
 
 def build(source: str, names: dict[str, Any], key: str) -> Kernel:
     """Compile `source`, in which `names` are global; `key` is its content key."""
-    from numba.core.compiler_lock import global_compiler_lock
+    with no_fork:
+        from numba.core.compiler_lock import global_compiler_lock
 
-    # Numba's own lock: it also keeps other people's jitted functions out meanwhile.
-    with global_compiler_lock:
-        library, entry = _compile(_define(source, names, key))
-        return Kernel(library.get_pointer_to_function(entry), source, library)
+        # Numba's own lock: it also keeps other people's jitted functions out meanwhile.
+        with global_compiler_lock:
+            library, entry = _compile(_define(source, names, key))
+            image = _image(library, entry)
+            if image is None:
+                library.finalize()
+                return Kernel(library.get_pointer_to_function(entry), source, library)
+    own = files()
+    if own is not None:
+        own.write(key, image.packed())
+    return _loaded(image, source)
+
+
+def _image(library: Any, entry: str) -> Image | None:
+    """Return the image of a library, None if there can be none."""
+    from llvmlite import binding
+
+    from fastein.cpu.linking import CannotLink, link
+
+    library._optimize_final_module()
+    library._final_module.verify()
+    triple, cpu, features = library.codegen.magic_tuple()
+    machine = binding.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="small"
+    )
+    try:
+        return link(machine.emit_object(library._final_module), entry)
+    except CannotLink:
+        return None
 
 
 def _primitives(dtype: str) -> dict[str, Any]:
@@ -129,7 +235,7 @@ def _define(source: str, names: dict[str, Any], key: str) -> Any:
 
 
 def _compile(function: Any) -> tuple[Any, str]:
-    """Return the library with the machine code of `function`, and the name of its entry point."""
+    """Return the library with the LLVM IR of `function`, and the name of its entry point."""
     from numba.core import compiler, types
     from numba.core.registry import cpu_target
 
@@ -151,9 +257,7 @@ def _compile(function: Any) -> tuple[Any, str]:
         {},
         pipeline_class=_pipeline(),
     )
-    entry = _add_entry(context, result.library, result.fndesc)
-    result.library.finalize()
-    return result.library, entry
+    return result.library, _add_entry(context, result.library, result.fndesc)
 
 
 @functools.cache

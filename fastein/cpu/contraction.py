@@ -17,11 +17,11 @@ High-Performance BLIS" (2016), without associativity.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from .._nest import LoopNest
+from ..record import Record
 from .isa import host
 from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
@@ -40,8 +40,7 @@ NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 LANES = 32  # results that interleave and are staged together, at most
 
 
-@dataclass(frozen=True, slots=True)
-class Roles:
+class Roles(Record):
     """The axes of a nest of two operands by role; ``free[k]`` are those of operand k alone."""
 
     batch: tuple[int, ...]
@@ -56,16 +55,14 @@ class Axis(NamedTuple):
     strides: tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(Record):
     """Extents of the blocks: steps of the sum, and elements of the rows and of the columns."""
 
     depth: int
     free: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Contraction:
+class Contraction(Record):
     """How a contraction runs.
 
     Attributes

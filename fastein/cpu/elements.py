@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Record):
     """What an element is in an operand, and what it becomes in a panel.
 
     Attributes

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
 
 import numpy as np
 
+from ..record import Record
 
-@dataclass(frozen=True, slots=True)
-class Isa:
+
+class Isa(Record):
     """An instruction set, as far as kernels depend on it.
 
     Attributes

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
-from pathlib import Path
+
+from ..record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Record):
     """Rates from which schedules estimate times, in seconds.
 
     The defaults are those of a 2023 server core (3.5 GHz, 256-bit vectors). They only need to be
@@ -36,8 +35,7 @@ class Machine:
 MACHINE = Machine()
 
 
-@dataclass(frozen=True, slots=True)
-class Caches:
+class Caches(Record):
     """Bytes of the data caches that one core sees."""
 
     first: int = 32 << 10
@@ -57,11 +55,9 @@ def caches() -> Caches:
 
 def _from_sysfs() -> dict[int, int]:
     sizes = {}
-    for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+    for index in range(8):
         try:
-            kind, level, size = [
-                (folder / name).read_text().strip() for name in ("type", "level", "size")
-            ]
+            kind, level, size = [_told(index, what) for what in ("type", "level", "size")]
             if kind in ("Data", "Unified"):
                 sizes[int(level)] = int(size.rstrip("KM")) << (20 if size.endswith("M") else 10)
         except (OSError, ValueError):
@@ -69,7 +65,39 @@ def _from_sysfs() -> dict[int, int]:
     return sizes
 
 
+def _told(index: int, what: str) -> str:
+    with open(f"/sys/devices/system/cpu/cpu0/cache/index{index}/{what}") as file:
+        return file.read().strip()
+
+
 def _from_sysconf() -> dict[int, int]:
     names = {1: "SC_LEVEL1_DCACHE_SIZE", 2: "SC_LEVEL2_CACHE_SIZE", 3: "SC_LEVEL3_CACHE_SIZE"}
     known = getattr(os, "sysconf_names", {})
     return {level: os.sysconf(name) for level, name in names.items() if name in known}
+
+
+@functools.cache
+def processor() -> str:
+    """Return what tells this processor from those that may not run the same machine code."""
+    from . import _cpuid
+
+    return _cpuid.identity() or _from_cpuinfo() or _from_llvm()
+
+
+_TELLING = ("Features", "CPU implementer", "CPU architecture", "CPU variant", "CPU part")
+
+
+def _from_cpuinfo() -> str:
+    try:
+        with open("/proc/cpuinfo", "rb", buffering=0) as info:
+            lines = info.read(4096).decode(errors="replace").splitlines()  # of the first core
+    except OSError:
+        return ""
+    found = dict(line.split(":", 1) for line in reversed(lines) if line.startswith(_TELLING))
+    return " ".join(f"{name.strip()}:{value}" for name, value in sorted(found.items()))
+
+
+def _from_llvm() -> str:
+    from llvmlite import binding
+
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"

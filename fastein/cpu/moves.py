@@ -9,7 +9,6 @@ Importing this module imports Numba; only a compilation does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from numba.core import types
@@ -19,6 +18,7 @@ from fastein.cpu.elements import Element
 from fastein.cpu.isa import Isa
 from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import I64, Emitter
+from fastein.record import Record
 
 
 def moves(element: Element, isa: Isa) -> dict[str, Any]:
@@ -127,8 +127,7 @@ def _transpose(
         few()
 
 
-@dataclass(frozen=True, slots=True)
-class _Strip:
+class _Strip(Record):
     """Emits the transposition of a strip of rows; the fields are the arguments of `transpose`."""
 
     emit: Emitter

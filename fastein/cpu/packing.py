@@ -24,11 +24,13 @@ panel by less than a vector.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastein.cpu import compiler
 from fastein.cpu.elements import ELEMENTS, Element
 from fastein.cpu.isa import Isa
+
+if TYPE_CHECKING:
+    from fastein.cpu.compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
 VERSION = 1
@@ -44,7 +46,7 @@ _UNROLLED = (1, 2, 3, 4, 6)
 _STRIP = 32
 
 
-def kernel(kind: str, element: str, isa: Isa) -> compiler.Kernel:
+def kernel(kind: str, element: str, isa: Isa) -> Kernel:
     """Return the kernel that packs panels of `element` in the way `kind`.
 
     Parameters
@@ -56,6 +58,7 @@ def kernel(kind: str, element: str, isa: Isa) -> compiler.Kernel:
     isa : Isa
         The instruction set whose vectors are used.
     """
+    from fastein.cpu.compiler import assemble
 
     def names() -> dict[str, Any]:
         from numba import types
@@ -69,7 +72,7 @@ def kernel(kind: str, element: str, isa: Isa) -> compiler.Kernel:
             **moves.moves(ELEMENTS[element], isa),
         }
 
-    return compiler.assemble(source(kind, element, isa), names, VERSION)
+    return assemble(source(kind, element, isa), names, VERSION)
 
 
 def source(kind: str, element: str, isa: Isa) -> str:

@@ -16,11 +16,11 @@ anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 from .._nest import LoopNest
+from ..record import Record
 from ._loop_order import loop_order
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
@@ -29,8 +29,7 @@ MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixAxes:
+class MatrixAxes(Record):
     """The axes of a two-operand nest by role; the second operand has no rows, the first no columns.
 
     Axes within a role stand in an order in which the operand that holds most of the data can
@@ -43,8 +42,7 @@ class MatrixAxes:
     sums: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Record):
     """How one nest runs."""
 
     family: str
@@ -127,9 +125,7 @@ def schedule(
         cost = contraction_seconds(ordered, plan, machine)
         if cost < seconds:
             gain = chosen.seconds - cost
-            chosen = replace(
-                chosen, family="contraction", seconds=cost, contraction=plan, gain=gain
-            )
+            chosen = chosen.replace(family="contraction", seconds=cost, contraction=plan, gain=gain)
     return chosen
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._nest import LoopNest
 from ..config import settings
+from ..forks import no_fork
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _runtime
 from .gemm import Multiply, matrix_layouts
@@ -62,12 +63,13 @@ def _contraction(step: Contract) -> _runtime.Step:
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
     if chosen.contraction is not None:
-        from ._contraction import ContractionStep
-        from .engine import engine_of
+        with no_fork:
+            from ._contraction import ContractionStep
+            from .engine import engine_of
 
         engine = engine_of(chosen.nest.dtype.name)
         if settings.jit == "always":
-            engine.build()
+            engine.have()
         return ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
     return _substitute(chosen, slots)
 

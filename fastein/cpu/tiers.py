@@ -1,68 +1,157 @@
-"""When a loop nest has earned a generated kernel.
+"""When kernels have been earned.
 
-The baseline nest answers at once; compiling costs a fixed time. A kind of nest is compiled once
-the baseline has spent on it as long as compiling takes: whatever the calls still to come, the
-total is then at most twice the best possible (the ski-rental rule).
+The baseline nest and NumPy answer at once; compiling costs a fixed time. Kernels are compiled once
+what stands in for them has cost as long as compiling takes: whatever the calls still to come, the
+total is then at most twice the best possible (the ski-rental rule). They are looked for among the
+stored ones much sooner, by the same rule. Calls are not kept waiting: compiling is done in the
+background (:mod:`fastein.cpu.background`).
 """
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from .._nest import LoopNest
+from ..forks import no_fork
 
 COMPILE_SECONDS = 0.4
+LOOK_SECONDS = 5e-3  # what looking for stored kernels takes, the first time
+AT_ONCE = 2  # times the price that a single call must gain to wait for its kernels
 
 _tiers: dict[Any, Tier] = {}
 
 
-class Tier:
-    """The account of one kind of nest (one kernel's worth), shared by all plans that have it."""
+class Account:
+    """The time spent for want of some kernels, which are built once it has been enough."""
 
-    __slots__ = ("failed", "kernel", "nest", "seconds")
+    __slots__ = ("failure", "is_ordered", "looked", "price", "ready", "seconds")
 
-    def __init__(self, nest: LoopNest) -> None:
-        self.nest = nest
-        self.kernel: Any = None
+    def __init__(self, price: float) -> None:
+        self.price = price
         self.seconds = 0.0
-        self.failed = False
+        self.ready = False
+        self.looked = False
+        self.is_ordered = False  # being built, or failed
+        self.failure: Exception | None = None
 
-    def spend(self, seconds: float) -> Any:
-        """Book time spent in the baseline nest; the generated kernel if there is one by now."""
+    def kernels(self) -> tuple[Callable[[], object], ...]:
+        """Return what makes the kernels, in a form that can be pickled."""
+        raise NotImplementedError
+
+    def take(self) -> None:
+        """Take the kernels into use, building what is missing."""
+        raise NotImplementedError
+
+    def build(self) -> None:
+        """Have the kernels, at once."""
+        if not self.ready:
+            self.take()
+            self.ready = True
+
+    def have(self) -> bool:
+        """Have the kernels at once, if they can be compiled at all; whether they are there."""
+        if not self.ready and not self.is_ordered:
+            self._attempt(self.build)
+        return self.ready
+
+    def look(self) -> bool:
+        """Take stored kernels into use; whether all are there by now."""
+        with no_fork:
+            from .compiler import stored
+        if not self.looked:
+            self.looked = True
+            stored(self.build)
+        return self.ready
+
+    def spend(self, seconds: float) -> None:
+        """Book time spent without the kernels.
+
+        They are built when it has been enough.
+        """
         self.seconds += seconds
-        if self.kernel is None and not self.failed and self.seconds >= COMPILE_SECONDS:
-            self.failed = True  # until it has succeeded; other threads go on with the baseline
-            try:
-                self.kernel = compiled(self.nest)
-                self.failed = self.kernel is None
-            except Exception as reason:
-                # the answer is there already: no failure of the compiler may cost it
-                warnings.warn(
-                    f"fastein could not compile a kernel and goes on without it: {reason!r}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return self.kernel
+        if self.failure is not None:
+            self._warn()
+        if self.ready or self.is_ordered or self.seconds < self.price:
+            return
+        if not self._attempt(self.look) and not self.is_ordered:
+            with no_fork:
+                from . import background
+            self.is_ordered = True
+            background.submit(
+                background.Order(self.kernels(), self.build, self._fail, self._forget)
+            )
+
+    def spare(self, seconds: float) -> None:
+        """Have the kernels before a call that would lose so much time without them, if it pays."""
+        if self.ready or self.is_ordered or self.seconds + seconds < LOOK_SECONDS:
+            return
+        if self._attempt(self.look) or self.is_ordered:
+            return
+        if seconds >= AT_ONCE * self.price:
+            self.have()
+
+    def _attempt(self, build: Callable[[], object]) -> object:
+        """Call what may fail: no failure of the compiler may cost an answer."""
+        try:
+            return build()
+        except Exception as reason:
+            self._fail(reason)
+            self._warn()
+            return None
+
+    def _fail(self, reason: Exception) -> None:
+        self.is_ordered = True
+        self.failure = reason
+
+    def _forget(self) -> None:
+        self.is_ordered = False
+
+    def _warn(self) -> None:
+        reason, self.failure = self.failure, None
+        warnings.warn(
+            f"fastein could not compile kernels and goes on without them: {reason!r}. Please "
+            f"report this, with the versions of fastein, Numba and llvmlite.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+class Tier(Account):
+    """The account of one form of nests (one kernel's worth), shared by all plans that have it."""
+
+    __slots__ = ("form", "kernel")
+
+    def __init__(self, form: Any) -> None:
+        super().__init__(COMPILE_SECONDS)
+        self.form = form
+        self.kernel: Any = None
+
+    def kernels(self) -> tuple[Callable[[], object], ...]:
+        from .compiler import kernel_of_form
+
+        return (functools.partial(kernel_of_form, self.form),)
+
+    def take(self) -> None:
+        from .compiler import kernel_of_form
+
+        self.kernel = kernel_of_form(self.form)
 
 
 def tier_of(nest: LoopNest) -> Tier | None:
-    """The account of a nest's kind; None if no kernel can be generated for it."""
-    from .codegen import CannotCompile, form
-
+    """The account of a nest's form; None if no kernel can be generated for it."""
+    with no_fork:
+        from .codegen import CannotCompile, form
     try:
         kind = form(nest)
     except CannotCompile:
         return None
-    return _tiers.setdefault(kind, Tier(nest))
+    return _tiers.setdefault(kind, Tier(kind))
 
 
 def compiled(nest: LoopNest) -> Any:
     """The generated kernel of a nest, or None if none can be generated for it."""
-    from .codegen import CannotCompile
-    from .compiler import kernel
-
-    try:
-        return kernel(nest)
-    except CannotCompile:
-        return None
+    tier = tier_of(nest)
+    return tier.kernel if tier is not None and tier.have() else None

@@ -15,18 +15,19 @@ of offsets. After Goto and van de Geijn, "Anatomy of High-Performance Matrix Mul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .compiler import Kernel, assemble
+from ..record import Record
 from .isa import Isa
+
+if TYPE_CHECKING:
+    from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
 VERSION = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
+class Arithmetic(Record):
     """What the elements of a dtype are in packed panels and in registers.
 
     Attributes
@@ -67,8 +68,7 @@ ARITHMETIC = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(Record):
     """A register tile: its element type and its extent.
 
     Attributes
@@ -139,6 +139,8 @@ def tile_for(dtype: str, isa: Isa) -> Tile:
 
 def kernel(tile: Tile) -> Kernel:
     """Return the kernel that runs `tile` over a block of rows and one of columns."""
+    from .compiler import assemble
+
     return assemble(source(tile), lambda: _names(tile), VERSION)
 
 

@@ -5,7 +5,6 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -88,7 +87,7 @@ def tile(shape: Tile) -> Any:
 
 def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
     if vectors == NARROW:
-        half = replace(shape, vector_bytes=shape.vector_bytes // 2)
+        half = shape.replace(vector_bytes=shape.vector_bytes // 2)
         return _Emitter(builder, half, 3, shape)
     return _Emitter(builder, shape, vectors, shape)
 

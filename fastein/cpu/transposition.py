@@ -11,14 +11,14 @@ keeps its own books: the column that a register ends up with is read off, not de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from ..record import Record
 
 LANE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Register:
+class _Register(Record):
     value: Any
     places: tuple[tuple[int, int], ...]
 
