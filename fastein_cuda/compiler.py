@@ -1,15 +1,19 @@
 """Generated source to a cubin, through numba-cuda, NVVM and nvJitLink. No device is needed.
 
-numba-cuda is imported by the first compilation, never before.
+numba-cuda is imported by the first compilation, never before; a cubin that an earlier process has
+compiled is read from the user's cache.
 """
 
 from __future__ import annotations
 
 import functools
 import linecache
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from fastein.config import settings
+from fastein.kernel_files import KernelFiles
 from fastein.store import KernelStore, content_key
 
 from . import codegen
@@ -44,7 +48,32 @@ def cubin(form: Form, capability: Capability) -> Cubin:
     """Return the machine code of a form's kernel for a compute capability."""
     source = _rendered(form)
     key = content_key(codegen.VERSION, source, form, capability, *toolchain())
-    return _store.get(key, lambda: build(form, capability))
+    return _store.get(key, lambda: _from_disk(key, source) or _built(key, form, capability))
+
+
+def files() -> KernelFiles | None:
+    """Return where this user's cubins are kept, None if none are to be."""
+    if settings.cache_dir is None:
+        return None
+    return KernelFiles(os.path.join(settings.cache_dir, "cubins"))
+
+
+def _from_disk(key: str, source: str) -> Cubin | None:
+    kept = files()
+    content = kept.read(key) if kept is not None else None
+    if content is None:
+        return None
+    entry, _, image = content.partition(b"\n")
+    return Cubin(entry.decode(), image, source)
+
+
+def _built(key: str, form: Form, capability: Capability) -> Cubin:
+    """Compile a form's kernel, and keep it."""
+    compiled = build(form, capability)
+    kept = files()
+    if kept is not None:
+        kept.write(key, compiled.entry.encode() + b"\n" + compiled.image)
+    return compiled
 
 
 _rendered = functools.cache(codegen.render)

@@ -12,6 +12,8 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda")
 
 from test_cuda_codegen import FORMS
 
+import fastein
+from fastein.store import KernelStore
 from fastein_cuda import compiler
 from fastein_cuda.contraction import TILES, UNITS
 from fastein_cuda.elements import ELEMENTS
@@ -167,7 +169,43 @@ def test_wide_indices():
     assert compiler.cubin(replace(FORMS["matmul"], wide=True), (9, 0)).image
 
 
-def test_a_kernel_is_compiled_once(monkeypatch):
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A process that has compiled nothing, with a directory of its own for what it compiles."""
+    monkeypatch.setattr(compiler, "_store", KernelStore())
+    with fastein.config(cache_dir=tmp_path):
+        yield monkeypatch
+
+
+def test_a_kernel_is_compiled_once(fresh):
     first = compiler.cubin(FORMS["copy"], (9, 0))
-    monkeypatch.setattr(compiler, "build", None)
+    fresh.setattr(compiler, "build", None)
     assert compiler.cubin(FORMS["copy"], (9, 0)) is first
+
+
+def test_another_process_finds_it(fresh):
+    first = compiler.cubin(FORMS["copy"], (9, 0))
+    fresh.setattr(compiler, "_store", KernelStore())
+    fresh.setattr(compiler, "build", None)
+    assert compiler.cubin(FORMS["copy"], (9, 0)) == first
+
+
+def test_a_damaged_file_is_not_believed(fresh, tmp_path):
+    first = compiler.cubin(FORMS["copy"], (9, 0))
+    (path,) = (tmp_path / "cubins").iterdir()
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    fresh.setattr(compiler, "_store", KernelStore())
+    again = compiler.cubin(FORMS["copy"], (9, 0))
+    assert again.image[:4] == first.image[:4] == b"\x7fELF"
+
+
+def test_capabilities_have_cubins_of_their_own(fresh, tmp_path):
+    compiler.cubin(FORMS["copy"], (9, 0))
+    compiler.cubin(FORMS["copy"], (8, 0))
+    assert len(list((tmp_path / "cubins").iterdir())) == 2
+
+
+def test_nothing_is_kept_without_a_directory(fresh):
+    with fastein.config(cache_dir=None):
+        assert compiler.files() is None
+        assert compiler.cubin(FORMS["fill"], (9, 0)).image
