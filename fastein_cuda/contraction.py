@@ -32,6 +32,7 @@ TILES = {
     ("dmma", 8): ((128, 128, 16), (64, 64, 16)),
     ("dmma", 16): ((64, 64, 8),),
     ("hmma", 2): ((128, 128, 32), (64, 64, 32)),
+    ("tf32", 4): ((128, 128, 32), (64, 64, 32)),
     ("simt", 1): ((128, 128, 16), (64, 64, 16)),
     ("simt", 2): ((128, 128, 16), (64, 64, 16)),
     ("simt", 4): ((128, 128, 16), (64, 64, 16)),
@@ -203,6 +204,8 @@ def _tile(
     """Return the largest tile of which there are enough for the machine."""
     element = loops.elements[0]
     unit = UNITS.get(element.name, "simt")
+    if machine.tf32 and element.name == "float32":
+        unit = "tf32"
     for size in TILES[unit, element.itemsize]:
         tile = _tile_of(loops, counts, size, unit, machine, vectors)
         blocks = extents[0] * -(-extents[1] // tile.rows) * -(-extents[2] // tile.columns)

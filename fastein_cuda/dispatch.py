@@ -210,7 +210,14 @@ def _entry(
 ) -> Entry:
     """Return the plan of a call, made if there is none."""
     forms = [x.form for x in found]
-    key = (subscripts, *forms, None if target is None else target.form, options[0], id(device))
+    key = (
+        subscripts,
+        *forms,
+        None if target is None else target.form,
+        options[0],
+        settings.tf32,
+        id(device),
+    )
     entry = _plans.get(key)
     if entry is None:
         layouts = tuple([x.layout for x in found])

@@ -13,6 +13,7 @@ from .device import Device, Launch
 from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
 from .loops import magic
+from .machine import Machine
 from .naming import size_name, step_name
 from .schedule import AnySchedule, NestSchedule, TranspositionSchedule, adding_up, schedule
 
@@ -136,26 +137,26 @@ class Step:
     otherwise: Callable[[], Runner]
 
 
-def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device) -> Step:
+def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device, machine: Machine) -> Step:
     """Return a step that runs a schedule."""
-    passes = _passes(chosen, device, vectors=True)
+    passes = _passes(chosen, machine, vectors=True)
     alternative: list[Runner] = []
 
     def otherwise() -> Runner:
         if not alternative:
-            plain = schedule(chosen.given, device.machine, vectors=False)
-            alternative.append(_runner(_passes(plain, device, vectors=False), device))
+            plain = schedule(chosen.given, machine, vectors=False)
+            alternative.append(_runner(_passes(plain, machine, vectors=False), device))
         return alternative[0]
 
     masks = tuple([n - 1 for n in _needed(passes)])
     return Step(slots, masks, _runner(passes, device), otherwise)
 
 
-def _passes(chosen: AnySchedule, device: Device, vectors: bool) -> list[AnySchedule]:
+def _passes(chosen: AnySchedule, machine: Machine, vectors: bool) -> list[AnySchedule]:
     """Return a schedule, and what adds its partial sums if it has any."""
     if isinstance(chosen, TranspositionSchedule) or chosen.splits == 1:
         return [chosen]
-    return [chosen, adding_up(chosen, device.machine, vectors)]
+    return [chosen, adding_up(chosen, machine, vectors)]
 
 
 def _needed(passes: list[AnySchedule]) -> tuple[int, ...]:
@@ -193,11 +194,11 @@ def _swapped(
     return lambda addresses, stream: run([addresses[1], addresses[0], addresses[2]], stream)
 
 
-def workspace_of(chosen: AnySchedule, device: Device) -> int:
+def workspace_of(chosen: AnySchedule, machine: Machine) -> int:
     """Return the bytes that a schedule's partial sums take, wherever its operands lie."""
     if isinstance(chosen, TranspositionSchedule):
         return 0
-    other = schedule(chosen.given, device.machine, vectors=False)
+    other = schedule(chosen.given, machine, vectors=False)
     assert not isinstance(other, TranspositionSchedule)
     return max(chosen.workspace, other.workspace)
 

@@ -17,11 +17,14 @@ class Machine:
         Streaming multiprocessors.
     shared : int
         Bytes of shared memory that one block may have.
+    tf32 : bool
+        Whether tensor cores may round float32 to 11 bits before they multiply.
     """
 
     capability: tuple[int, int]
     processors: int
     shared: int
+    tf32: bool = False
 
     @property
     def threads(self) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from fastein._nest import LoopNest
+from fastein.config import settings
 from fastein.plan import Clear, Contract, Convert, Layout, Plan, View
 
 from .device import Device
@@ -21,6 +23,7 @@ class CudaTarget:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.machine = replace(device.machine, tf32=settings.tf32)
 
     def computes(self, dtype: np.dtype[Any]) -> bool:
         """Whether there are kernels for a dtype that C does not have: bfloat16."""
@@ -28,7 +31,7 @@ class CudaTarget:
 
     def schedule(self, nest: LoopNest) -> AnySchedule:
         """Choose a nest's family and how it is dealt to blocks and threads."""
-        return schedule(loops_of(nest), self.device.machine)
+        return schedule(loops_of(nest), self.machine)
 
     def executable(self, plan: Plan) -> Executable:
         """Make a plan callable: its kernels are compiled here.
@@ -46,8 +49,8 @@ class CudaTarget:
             if isinstance(step, View) or 0 in plan.result.shape:
                 continue  # a view is the caller's to make; of nothing, there is nothing to do
             slots, chosen = self._scheduled(step, layouts)
-            steps.append(step_of(slots, chosen, self.device))
-            workspace = max(workspace, workspace_of(chosen, self.device))
+            steps.append(step_of(slots, chosen, self.device, self.machine))
+            workspace = max(workspace, workspace_of(chosen, self.machine))
         return Executable(plan, steps, workspace, self.device)
 
     def _scheduled(
@@ -59,9 +62,9 @@ class CudaTarget:
             return slots, step.schedule  # type: ignore[return-value]
         if isinstance(step, Convert):
             loops = _conversion(step.layout, layouts[step.target])
-            return (step.source, step.target), schedule(loops, self.device.machine)
+            return (step.source, step.target), schedule(loops, self.machine)
         assert isinstance(step, Clear)
-        return (step.target,), schedule(_clearing(layouts[step.target]), self.device.machine)
+        return (step.target,), schedule(_clearing(layouts[step.target]), self.machine)
 
 
 def _conversion(source: Layout, target: Layout) -> Loops:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from .elements import ELEMENTS, Element
@@ -29,7 +30,8 @@ class Tile:
     ----------
     unit : str
         What multiplies: ``'dmma'`` and ``'hmma'``, the tensor cores for float64 and for floats of
-        two bytes, or ``'simt'``, the ordinary arithmetic units.
+        two bytes; ``'tf32'``, those for float32 rounded to 11 bits; or ``'simt'``, the ordinary
+        arithmetic units.
     stored, arithmetic : str
         Dtypes of the operands and of the sums.
     rows, columns : int
@@ -68,10 +70,13 @@ class Tile:
         """Elements from one line of shared memory to the next.
 
         The padding keeps lines aligned to 16 bytes and gives the threads that read together banks
-        of their own: 4 elements for the fragments of `dmma`, 16 bytes for those of `hmma`.
+        of their own: 4 elements for the fragments of `dmma`, 4 or 8 for those of `tf32`, 16 bytes
+        for those of `hmma`.
         """
         inner = self.depth if self.along[side] == "terms" else self.extent[side]
-        return inner + (4 if self.unit == "dmma" else 16 // min(self.element.itemsize, 16))
+        if self.unit == "dmma" or (self.unit == "tf32" and self.along[side] == "terms"):
+            return inner + 4
+        return inner + (8 if self.unit == "tf32" else 16 // min(self.element.itemsize, 16))
 
     def place(self, side: int, line: Any, term: Any) -> Any:
         """Return where an element of a side lies in its part of a stage, in bytes."""
@@ -138,6 +143,9 @@ class Operations(Protocol):
     def dmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         """Return 16 x 8 sums after 8 terms: 4 elements, 2 elements and 4 sums a thread."""
 
+    def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
+        """Return what `dmma` does, of float32 rounded to 11 bits."""
+
     def hmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         """Return 16 x 8 sums after 16 terms of two-byte floats."""
 
@@ -154,7 +162,7 @@ def multiply(ops: Operations, tile: Tile, sums: list[Any], stage: Any) -> list[A
     stage : integer
         Where the stage begins in shared memory, in bytes.
     """
-    run = {"dmma": _dmma, "hmma": _hmma, "simt": _simt}[tile.unit]
+    run = {"dmma": _dmma, "tf32": _dmma, "hmma": _hmma, "simt": _simt}[tile.unit]
     return run(ops, tile, list(sums), (stage, stage + tile.part(ROWS)))
 
 
@@ -181,7 +189,7 @@ def _warp(tile: Tile, thread: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) -> list[Any]:
-    """Multiply by the tensor cores for float64; complex numbers as four products of their parts."""
+    """Multiply by tensor cores, 8 terms at a time; complex numbers as four products of parts."""
     row, column, group, place = _warp(tile, ops.thread())
     corner = (
         begin[ROWS] + tile.place(ROWS, row + group, place),
@@ -192,15 +200,16 @@ def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) 
     def element(side: int, line: int, term: int) -> Any:
         return ops.load(corner[side] + tile.place(side, line, term), 1)[0]
 
+    product = ops.tf32 if tile.unit == "tf32" else ops.dmma
+    if tile.wide:
+        product = partial(_complex_dmma, ops)
     for k in range(0, tile.depth, 8):
         b = [[element(COLUMNS, j, k + q) for q in (0, 4)] for j in range(0, columns, 8)]
         for i in range(rows // 16):
             a = [element(ROWS, 16 * i + h, k + q) for q in (0, 4) for h in (0, 8)]
             for j in range(columns // 8):
                 at = slice(4 * (i * (columns // 8) + j), 4 * (i * (columns // 8) + j) + 4)
-                product = _complex_dmma if tile.wide else ops.dmma
-                arguments = (ops, sums[at], a, b[j]) if tile.wide else (sums[at], a, b[j])
-                sums[at] = product(*arguments)
+                sums[at] = product(sums[at], a, b[j])
     return sums
 
 

@@ -263,6 +263,21 @@ class _Emitter:
         line = "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {$0,$1}, {$2}, {$3}, {$4,$5};"
         return self._assembly(line, [F64] * 2, [a, b, *totals], "d" * 6)
 
+    def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
+        rounded = [
+            self.once(
+                ("tf32", x),
+                partial(self._assembly, "cvt.rna.tf32.f32 $0, $1;", [I32], [x], "rf"),
+            )
+            for x in (*a, *b)
+        ]
+        line = (
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+            "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
+        )
+        operands = [x[0] for x in rounded]
+        return self._assembly(line, [F32] * 4, [*operands, *totals], "ffff" + "r" * 6 + "ffff")
+
     def hmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         kind = {"float16": "f16", "bfloat16": "bf16"}[self.tile.stored]
         line = (
@@ -282,9 +297,10 @@ class _Emitter:
         """Emit an instruction; `kinds` has the constraint of each result and argument."""
         outputs = [f"={kind}" for kind in kinds[: len(results)]]
         constraints = [*outputs, *kinds[len(results) :], *(["~{memory}"] if clobbers else [])]
-        function = ir.FunctionType(
-            ir.LiteralStructType(results), [argument.type for argument in arguments]
-        )
+        result = results[0] if len(results) == 1 else ir.LiteralStructType(results)
+        function = ir.FunctionType(result, [argument.type for argument in arguments])
         assembly = ir.InlineAsm(function, line, ",".join(constraints), side_effect=clobbers)
         found = self.builder.call(assembly, arguments)
+        if len(results) == 1:
+            return [found]
         return [self.builder.extract_value(found, n) for n in range(len(results))]

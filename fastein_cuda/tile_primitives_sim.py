@@ -81,6 +81,9 @@ class _Lanes:
         columns = _fragment([[b[0], b[1]]])
         return _added(totals, rows @ columns.swapaxes(1, 2))
 
+    def tf32(self, totals: Sums, a: Sums, b: Sums) -> Sums:
+        return self.dmma(totals, [_rounded_to_tf32(x) for x in a], [_rounded_to_tf32(x) for x in b])
+
     def hmma(self, totals: Sums, a: Sums, b: Sums) -> Sums:
         wide = [self._widened(x) for x in (*a, *b)]
         rows = _fragment([[wide[0], wide[2]], [wide[1], wide[3]]])
@@ -89,6 +92,13 @@ class _Lanes:
 
     def _widened(self, pair: np.ndarray) -> np.ndarray:
         return converted(pair, self.tile.element, self.arithmetic)
+
+
+def _rounded_to_tf32(values: np.ndarray) -> np.ndarray:
+    """Round float32 to 11 bits, to the nearest and halves away from zero."""
+    bits = values.astype(np.float32).view(np.uint32)
+    rounded = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(values), rounded, values)
 
 
 def _fragment(blocks: list[list[np.ndarray]]) -> np.ndarray:

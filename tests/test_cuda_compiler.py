@@ -156,6 +156,17 @@ def test_every_tile(stored, along, capability, tmp_path):
 
 
 @needs_disassembler
+@pytest.mark.parametrize("along", [("terms", "terms"), ("lines", "lines")])
+def test_tf32(along, tmp_path):
+    for size in TILES["tf32", 4]:
+        form = contraction_form("float32", size, along, 4)
+        form = replace(form, tile=replace(form.tile, unit="tf32"))
+        found = report(form, (9, 0), tmp_path)
+        assert found.has("HMMA.1688.F32.TF32")
+        assert not found.spills
+
+
+@needs_disassembler
 def test_a_tile_without_vectors(tmp_path):
     for stored in ("float16", "float64", "complex128"):
         (size, *_) = TILES[UNITS[stored], ELEMENTS[stored].itemsize]

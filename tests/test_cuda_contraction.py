@@ -8,6 +8,7 @@ from simulated import einsum
 from test_cuda_schedule import H100, loops
 from test_cuda_simulator import replaced
 
+import fastein
 from fastein_cuda.contraction import TILES, contraction
 from fastein_cuda.forms import ContractionForm
 from fastein_cuda.primitives_sim import SimulatedFault
@@ -113,6 +114,27 @@ def test_wide_offsets(dtype, monkeypatch):
             given = operands(shapes, dtype)
             found = einsum(equation, *given)
             assert_close(found, expected_of(equation, given, dtype), dtype)
+
+
+def test_tf32_is_asked_for():
+    given = operands([(70, 500), (500, 90)], "float32")
+    exact = given[0].astype("float64") @ given[1]
+    errors = {}
+    with simulated() as device:
+        for tf32 in (False, True):
+            with fastein.config(tf32=tf32):
+                found = einsum("ij,jk->ik", *given)
+            assert device.launched[-1].tile.unit == ("tf32" if tf32 else "simt")
+            errors[tf32] = np.abs(found - exact).max() / np.abs(exact).max()
+    assert errors[False] < 3e-6 < errors[True] < 2e-3
+
+
+def test_tf32_in_every_layout():
+    with simulated(), fastein.config(tf32=True):
+        for equation, shapes in SHAPES:
+            rng = np.random.default_rng(0)
+            given = [rng.integers(-9, 9, shape).astype("float32") for shape in shapes]
+            np.testing.assert_array_equal(einsum(equation, *given), np.einsum(equation, *given))
 
 
 @pytest.mark.parametrize("key", TILES)
