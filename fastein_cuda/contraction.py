@@ -12,7 +12,7 @@ from math import gcd, prod
 
 from .elements import ELEMENTS
 from .forms import THREADS, ContractionForm
-from .loops import Loops, is_wide
+from .loops import Loops, is_wide, partial_sums
 from .machine import Machine
 from .tile import COLUMNS, ROWS, Tile
 
@@ -94,9 +94,7 @@ class ContractionSchedule:
     @property
     def workspace(self) -> int:
         """Bytes of the partial sums."""
-        if self.splits == 1:
-            return 0
-        return self.splits * self.loops.items * ELEMENTS[self.form.arithmetic].itemsize
+        return partial_sums(self.loops, self.splits)
 
     def __str__(self) -> str:
         batches, rows, columns, terms = self.extents

@@ -210,22 +210,16 @@ def _entry(
 ) -> Entry:
     """Return the plan of a call, made if there is none."""
     forms = [x.form for x in found]
-    key = (
-        subscripts,
-        *forms,
-        None if target is None else target.form,
-        options[0],
-        settings.tf32,
-        id(device),
-    )
+    into = None if target is None else target.form
+    key = (subscripts, *forms, into, options[0], settings.tf32, id(device))
     entry = _plans.get(key)
     if entry is None:
         layouts = tuple([x.layout for x in found])
         parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
         equation = expand(parsed, [layout.shape for layout in layouts])
         chosen = CudaTarget(device)
-        into = None if target is None else target.layout
-        plan = make_plan(equation, layouts, into, options[1], chosen)
+        given = None if target is None else target.layout
+        plan = make_plan(equation, layouts, given, options[1], chosen)
         is_view = bool(plan.steps) and isinstance(plan.steps[0], View)
         entry = Entry(chosen.executable(plan), plan.result, is_view)
         if len(_plans) >= MOST_PLANS:

@@ -13,8 +13,26 @@ from .tile import Tile
 THREADS = 256  # of a block
 
 
+class _Form:
+    """What all forms have."""
+
+    __slots__ = ()
+    stored: tuple[str, ...]
+    moves: tuple[str, ...]
+
+    @property
+    def nin(self) -> int:
+        """Number of inputs."""
+        return len(self.stored) - 1
+
+    @property
+    def rank(self) -> int:
+        """Number of loops."""
+        return len(self.moves[0])
+
+
 @dataclass(frozen=True, slots=True)
-class NestForm:
+class NestForm(_Form):
     """The static key of a nest's kernel.
 
     Attributes
@@ -57,16 +75,6 @@ class NestForm:
     wide: bool
 
     @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return len(self.stored) - 1
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return len(self.moves[0])
-
-    @property
     def columns(self) -> int:
         """Results of one block."""
         return THREADS // self.parts
@@ -77,7 +85,7 @@ class NestForm:
 
 
 @dataclass(frozen=True, slots=True)
-class TranspositionForm:
+class TranspositionForm(_Form):
     """The static key of a kernel that turns tiles round; the attributes are as in `NestForm`.
 
     Attributes
@@ -96,16 +104,6 @@ class TranspositionForm:
     edge: int
     wide: bool
 
-    @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return len(self.stored) - 1
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return len(self.moves[0])
-
     def lanes_of(self, operand: int) -> int:
         """Return how many neighbours of an operand one instruction reads or writes."""
         return 1
@@ -117,7 +115,7 @@ class TranspositionForm:
 
 
 @dataclass(frozen=True, slots=True)
-class ContractionForm:
+class ContractionForm(_Form):
     """The static key of a contraction's kernel.
 
     Attributes
@@ -144,16 +142,6 @@ class ContractionForm:
     def arithmetic(self) -> str:
         """Dtype of products and sums."""
         return self.tile.arithmetic
-
-    @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return 2
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return sum(self.axes)
 
     def lanes_of(self, operand: int) -> int:
         """Return how many neighbours of an operand one instruction reads or writes."""

@@ -113,6 +113,11 @@ def fused(loops: Loops) -> Loops:
     return replace(loops, sizes=tuple(sizes), strides=strides, summed=tuple(summed))
 
 
+def partial_sums(loops: Loops, splits: int) -> int:
+    """Return the bytes that the partial sums take where blocks share each sum, else 0."""
+    return 0 if splits == 1 else splits * loops.items * ELEMENTS[loops.arithmetic].itemsize
+
+
 def is_wide(loops: Loops) -> bool:
     """Whether counting the items or reaching the elements takes more than 32 bits."""
     spans = [

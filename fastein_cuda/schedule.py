@@ -23,7 +23,7 @@ from math import gcd
 from .contraction import ContractionSchedule, contraction
 from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
-from .loops import Loops, is_wide
+from .loops import Loops, is_wide, partial_sums
 from .machine import Machine
 from .nest_source import UNROLL
 
@@ -79,9 +79,7 @@ class NestSchedule:
     @property
     def workspace(self) -> int:
         """Bytes of the partial sums."""
-        if self.splits == 1:
-            return 0
-        return self.splits * self.loops.items * ELEMENTS[self.form.arithmetic].itemsize
+        return partial_sums(self.loops, self.splits)
 
     def __str__(self) -> str:
         form = self.form

@@ -1,9 +1,15 @@
 """einsum on a simulated GPU, called as NumPy's is: what the corpus and the fuzz compare."""
 
+import warnings
+
 import numpy as np
+from test_corpus import as_call
 
 import fastein
 import fastein_cuda
+from fastein.testing.compare import compare
+from fastein.testing.corpus import CORPUS, operands
+from fastein.testing.fuzz import case
 from fastein_cuda.device_array import DeviceArray
 from fastein_cuda.elements import ELEMENTS
 
@@ -98,3 +104,23 @@ def is_for_devices(call):
     if isinstance(call.kwargs.get("out"), np.ndarray):
         dtypes.append(call.kwargs["out"].dtype)
     return all(dtype.isnative and dtype.name in ELEMENTS for dtype in dtypes)
+
+
+def corpus_faults(**how):
+    """Compare every equation of the corpus on the current device, its operands built as asked."""
+    found = [(case, compare(as_call(case, operands(case, **how)), einsum)) for case in CORPUS]
+    return [(str(case), fault) for case, fault in found if fault]
+
+
+def fuzz_faults(first, count):
+    """Compare random calls on the current device."""
+    faults = []
+    for number in range(first, first + count):
+        call = case(1, number)
+        if is_for_devices(call):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of discarded imaginary parts, from NumPy
+                fault = compare(call, einsum)
+            if fault:
+                faults.append((number, str(call)[:300], fault))
+    return faults

@@ -3,18 +3,14 @@
 All of it is skipped where there is no device; `.ci/gpu` runs it where there is one.
 """
 
-import warnings
-
 import numpy as np
 import pytest
-from simulated import einsum, is_for_devices
-from test_corpus import DTYPES, as_call
+from simulated import corpus_faults, einsum, fuzz_faults
+from test_corpus import DTYPES
 
 import fastein
 import fastein_cuda
-from fastein.testing.compare import compare
-from fastein.testing.corpus import CORPUS, LAYOUTS, operands
-from fastein.testing.fuzz import case
+from fastein.testing.corpus import LAYOUTS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,36 +20,17 @@ pytestmark = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_equation(layout):
-    faults = [
-        (str(case), fault)
-        for case in CORPUS
-        if (fault := compare(as_call(case, operands(case, layout=layout)), einsum))
-    ]
-    assert faults == []
+    assert corpus_faults(layout=layout) == []
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_type(dtype):
-    faults = [
-        (str(case), fault)
-        for case in CORPUS
-        if (fault := compare(as_call(case, operands(case, seed=1, dtype=dtype)), einsum))
-    ]
-    assert faults == []
+    assert corpus_faults(seed=1, dtype=dtype) == []
 
 
 @pytest.mark.parametrize("first", range(0, 400, 200))
 def test_random_calls(first):
-    faults = []
-    for number in range(first, first + 200):
-        call = case(1, number)
-        if is_for_devices(call):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                fault = compare(call, einsum)
-            if fault:
-                faults.append((number, str(call)[:300], fault))
-    assert faults == []
+    assert fuzz_faults(first, 200) == []
 
 
 LARGE = [

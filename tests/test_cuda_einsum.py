@@ -1,18 +1,16 @@
 """The GPU target against NumPy, on the simulated device: the corpus, the fuzz, hard cases."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated import einsum, is_for_devices
+from simulated import corpus_faults, einsum, fuzz_faults
 from test_corpus import DTYPES, as_call
 
 import fastein
 import fastein_cuda
 from fastein.testing.compare import compare
 from fastein.testing.corpus import CORPUS, LAYOUTS, operands
-from fastein.testing.fuzz import case
 from fastein_cuda import loops
 from fastein_cuda.simulator import SMALL, simulated
 
@@ -25,37 +23,18 @@ def device():
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_equation(layout, device):
-    faults = [
-        (str(case), fault)
-        for case in CORPUS
-        if (fault := compare(as_call(case, operands(case, layout=layout)), einsum))
-    ]
-    assert faults == []
+    assert corpus_faults(layout=layout) == []
     assert device.launched
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_type(dtype):
-    faults = [
-        (str(case), fault)
-        for case in CORPUS
-        if (fault := compare(as_call(case, operands(case, seed=1, dtype=dtype)), einsum))
-    ]
-    assert faults == []
+    assert corpus_faults(seed=1, dtype=dtype) == []
 
 
 @pytest.mark.parametrize("first", range(0, 1500, 500))
 def test_random_calls(first):
-    faults = []
-    for number in range(first, first + 500):
-        call = case(1, number)
-        if is_for_devices(call):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of discarded imaginary parts, from NumPy
-                fault = compare(call, einsum)
-            if fault:
-                faults.append((number, str(call)[:300], fault))
-    assert faults == []
+    assert fuzz_faults(first, 500) == []
 
 
 def test_wide_indices(monkeypatch):
