@@ -116,7 +116,7 @@ def lower(form: Form, capability: Capability) -> Any:
             device=False,
             cc=architecture(capability),
             abi="numba",
-            launch_bounds=(THREADS, 1),
+            launch_bounds=(THREADS, form.resident),
         )
     return library
 

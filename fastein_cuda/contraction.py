@@ -31,7 +31,7 @@ UNITS = {"float64": "dmma", "complex128": "dmma", "float16": "hmma", "bfloat16":
 TILES = {
     ("dmma", 8): ((128, 128, 16), (64, 64, 16)),
     ("dmma", 16): ((64, 64, 8),),
-    ("hmma", 2): ((128, 128, 32), (64, 64, 32)),
+    ("hmma", 2): ((128, 256, 32), (128, 128, 32), (64, 64, 32)),
     ("tf32", 4): ((128, 128, 32), (64, 64, 32)),
     ("simt", 1): ((128, 128, 16), (64, 64, 16)),
     ("simt", 2): ((128, 128, 16), (64, 64, 16)),
@@ -233,7 +233,7 @@ def _tile_of(
         lanes=(sides[0][1], sides[1][1]),
         stages=MOST_STAGES,
     )
-    room = machine.shared - TABLES
+    room = machine.shared // tile.resident - TABLES
     return replace(tile, stages=max(2, min(MOST_STAGES, room // tile.stage)))
 
 

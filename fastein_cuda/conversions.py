@@ -79,12 +79,8 @@ def cast(builder: Any, value: Any, source: Element, target: Element) -> Any:
     if target.kind == "f" and target.itemsize == 2:
         if source.name == "float64" and target.name == "float16":
             return _by_lane(builder, value, _half_of)
-        single = cast(builder, value, source, _FLOAT32)
-        return (
-            _by_lane(builder, single, _half_of)
-            if target.name == "float16"
-            else _rounded(builder, single)
-        )
+        narrow = _half_of if target.name == "float16" else _bfloat_of
+        return _by_lane(builder, cast(builder, value, source, _FLOAT32), narrow)
     if source.kind == "c":
         parts = parts_of(builder, value)
         part = _PART[source.name]
@@ -153,12 +149,7 @@ def _filled(kind: ir.Type, number: int) -> ir.Constant:
     return ir.Constant(kind, number)
 
 
-def _rounded(builder: Any, value: Any) -> Any:
-    """Round float32 to bfloat16, to the nearest and to even; NaN stays NaN."""
-    wide, narrow = _like(value, I32), _like(value, I16)
-    bits = builder.bitcast(value, wide)
-    odd = builder.and_(builder.lshr(bits, _filled(wide, 16)), _filled(wide, 1))
-    up = builder.add(bits, builder.add(odd, _filled(wide, 0x7FFF)))
-    nan = builder.fcmp_unordered("uno", value, value)
-    chosen = builder.select(nan, builder.or_(bits, _filled(wide, 0x400000)), up)
-    return builder.trunc(builder.lshr(chosen, _filled(wide, 16)), narrow)
+def _bfloat_of(builder: Any, value: Any) -> Any:
+    """Round float32 to bfloat16, to the nearest and to even, which NVVM has no instruction for."""
+    kind = ir.FunctionType(I16, [F32])
+    return builder.call(ir.InlineAsm(kind, "cvt.rn.bf16.f32 $0, $1;", "=h,f"), [value])

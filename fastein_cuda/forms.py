@@ -17,6 +17,8 @@ class _Form:
     """What all forms have."""
 
     __slots__ = ()
+
+    resident = 1  # blocks that a multiprocessor is to hold at once, at the least
     stored: tuple[str, ...]
     moves: tuple[str, ...]
 
@@ -146,6 +148,11 @@ class ContractionForm(_Form):
     def lanes_of(self, operand: int) -> int:
         """Return how many neighbours of an operand one instruction reads or writes."""
         return self.tile.lanes[operand] if operand < 2 else 1
+
+    @property
+    def resident(self) -> int:  # type: ignore[override]
+        """Blocks that a multiprocessor is to hold at once, at the least."""
+        return self.tile.resident
 
     @property
     def slot(self) -> int:

@@ -111,6 +111,13 @@ class Tile:
         return self.rows * self.columns // 256
 
     @property
+    def resident(self) -> int:
+        """Blocks that a multiprocessor is to hold at once, as registers allow without spills."""
+        if self.unit in ("hmma", "tf32"):
+            return 2 if self.sums <= 64 else 1
+        return 2 if self.stored == "float32" and "lines" in self.along else 1
+
+    @property
     def wide(self) -> bool:
         """Whether the sums are complex."""
         return self.element.kind == "c"
