@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,6 +82,28 @@ def cuda_device(ordinal: int) -> CudaDevice:
     return CudaDevice(ordinal)
 
 
+class _Active:
+    """A context that is current within a ``with`` block; what is inside another costs nothing."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._here = threading.local()
+
+    def __enter__(self) -> None:
+        here = self._here
+        here.depth = getattr(here, "depth", 0) + 1
+        if here.depth == 1:
+            here.pushed = int(call("cuCtxGetCurrent")) != int(self._context)
+            if here.pushed:
+                call("cuCtxPushCurrent", self._context)
+
+    def __exit__(self, *reason: object) -> None:
+        here = self._here
+        here.depth -= 1
+        if here.depth == 0 and here.pushed:
+            call("cuCtxPopCurrent")
+
+
 class CudaDevice:
     """One GPU: its primary context, a pool of memory, and the kernels loaded so far."""
 
@@ -101,12 +122,13 @@ class CudaDevice:
         )
         self._pool = self._new_pool(ordinal)
         self._functions: dict[str, Any] = {}
+        self._active = _Active(self._context)
+        self._allocate = _driver().cuMemAllocFromPoolAsync
+        self._release = _driver().cuMemFreeAsync
 
     def _attribute(self, name: str) -> int:
-        attributes = _driver().CUdevice_attribute
-        return int(
-            call("cuDeviceGetAttribute", attributes[f"CU_DEVICE_ATTRIBUTE_{name}"], self._handle)
-        )
+        attribute = getattr(_driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(call("cuDeviceGetAttribute", attribute, self._handle))
 
     def _new_pool(self, ordinal: int) -> Any:
         """Return a pool that keeps what was given back to it."""
@@ -120,38 +142,33 @@ class CudaDevice:
         call("cuMemPoolSetAttribute", pool, threshold, driver.cuuint64_t(2**64 - 1))
         return pool
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> _Active:
         """Have this thread's calls go to this device meanwhile."""
-        if int(call("cuCtxGetCurrent")) == int(self._context):
-            yield
-            return
-        call("cuCtxPushCurrent", self._context)
-        try:
-            yield
-        finally:
-            call("cuCtxPopCurrent")
+        return self._active
 
     def allocate(self, nbytes: int, stream: int) -> int:
-        with self.active():
-            return int(call("cuMemAllocFromPoolAsync", nbytes, self._pool, stream))
+        with self._active:
+            status, address = self._allocate(nbytes, self._pool, stream)
+        if status:
+            raise MemoryError(f"{self.name} has no {nbytes} bytes left: {status.name}")
+        return int(address)
 
     def release(self, address: int, stream: int) -> None:
-        with self.active():
-            call("cuMemFreeAsync", address, stream)
+        with self._active:
+            self._release(address, stream)
 
     def to_device(self, address: int, host: np.ndarray, stream: int) -> None:
-        with self.active():
+        with self._active:
             call("cuMemcpyHtoDAsync", address, host.ctypes.data, host.nbytes, stream)
             call("cuStreamSynchronize", stream)
 
     def to_host(self, host: np.ndarray, address: int, stream: int) -> None:
-        with self.active():
+        with self._active:
             call("cuMemcpyDtoHAsync", host.ctypes.data, address, host.nbytes, stream)
             call("cuStreamSynchronize", stream)
 
     def wait(self, stream: int) -> None:
-        with self.active():
+        with self._active:
             call("cuStreamSynchronize", stream)
 
     def prepare(self, launch: Launch) -> Callable[[list[int], int], None]:
@@ -188,7 +205,7 @@ class CudaDevice:
 
         compiled = cubin(launch.form, self.machine.capability)
         function = self._functions.get(compiled.entry)
-        with self.active():
+        with self._active:
             if function is None:
                 module = call("cuModuleLoadData", compiled.image)
                 function = call("cuModuleGetFunction", module, compiled.entry.encode())
