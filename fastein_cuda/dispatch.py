@@ -10,7 +10,7 @@ from fastein._parser import parse, parse_key, sublist_key
 from fastein.config import settings
 from fastein.equation import expand
 from fastein.errors import EinsumError
-from fastein.plan import Layout, Options, View
+from fastein.plan import Layout, Options, Plan, View
 from fastein.planner import make_plan
 
 from .arrays import operand_of
@@ -193,6 +193,19 @@ _usual: dict[int | None, tuple[Any, Options]] = {}
 # --- plans --------------------------------------------------------------------------------------
 
 
+def plan_for(
+    subscripts: Any,
+    layouts: tuple[Layout, ...],
+    out: Layout | None,
+    options: Options,
+    target: CudaTarget,
+) -> Plan:
+    """Return the plan of a call, given the layouts of its operands and of ``out``."""
+    parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
+    equation = expand(parsed, [layout.shape for layout in layouts])
+    return make_plan(equation, layouts, out, options, target)
+
+
 class Entry(NamedTuple):
     """What the plan of a call has become."""
 
@@ -215,11 +228,9 @@ def _entry(
     entry = _plans.get(key)
     if entry is None:
         layouts = tuple([x.layout for x in found])
-        parsed = parse(subscripts) if isinstance(subscripts, str) else parse_key(subscripts)
-        equation = expand(parsed, [layout.shape for layout in layouts])
         chosen = CudaTarget(device)
         given = None if target is None else target.layout
-        plan = make_plan(equation, layouts, given, options[1], chosen)
+        plan = plan_for(subscripts, layouts, given, options[1], chosen)
         is_view = bool(plan.steps) and isinstance(plan.steps[0], View)
         entry = Entry(chosen.executable(plan), plan.result, is_view)
         if len(_plans) >= MOST_PLANS:

@@ -165,6 +165,13 @@ def test_paths_look_at_shapes_alone(device):
     assert path == ["einsum_path", (1, 2), (0, 1)]
 
 
+def test_explain_tells_what_the_device_would_do(device):
+    a = fastein_cuda.asarray(np.ones((64, 64)))
+    told = fastein.explain("ij,jk->ik", a, a, source=True)
+    assert "contraction: 64 rows, 64 columns, 64 terms; dmma tiles of 64 by 64 by 16" in told
+    assert "def kernel(a, b, out, batches" in told
+
+
 def test_errors_are_those_of_the_cpu(device):
     a = fastein_cuda.asarray(np.ones((2, 3)))
     with pytest.raises(fastein.EinsumError, match="'ij,ij"):

@@ -219,6 +219,7 @@ CUDA_ORDER = [
     "kinds",
     "arrays",
     "dispatch",
+    "explained",
     "__init__",
     "suites",
     "rivals",
