@@ -254,7 +254,9 @@ class JaxKind(Kind):
 
     def finished(self, result: Any) -> Any:
         result.device.wait(LEGACY_STREAM)
-        return _library("jax").numpy.asarray(result)
+        # a copy, since JAX would not keep the memory of what it reads by the interface
+        copy = _library("jax").numpy.array(result, copy=True)
+        return copy.block_until_ready()
 
 
 KINDS: dict[str, Kind] = {
