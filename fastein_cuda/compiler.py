@@ -10,6 +10,7 @@ import functools
 import linecache
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from fastein.config import settings
@@ -17,6 +18,7 @@ from fastein.kernel_files import KernelFiles
 from fastein.store import KernelStore, content_key
 
 from . import codegen
+from .devices import CudaUnavailableError
 from .forms import THREADS, ContractionForm, Form
 
 Capability = tuple[int, int]
@@ -104,7 +106,17 @@ def build(form: Form, capability: Capability) -> Cubin:
 
 
 def lower(form: Form, capability: Capability) -> Any:
-    """Return numba-cuda's library of a form's kernel, from which it gives PTX, SASS and cubin."""
+    """Return numba-cuda's library of a form's kernel, from which it gives PTX, SASS and cubin.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If numba-cuda is not installed.
+    """
+    if find_spec("numba_cuda") is None:
+        raise CudaUnavailableError(
+            "compiling a kernel for the GPU needs numba-cuda: pip install 'fastein[cuda]'"
+        )
     from numba.cuda import types
     from numba.cuda.compiler import _compile_pyfunc_with_fixup
     from numba.cuda.core.compiler_lock import global_compiler_lock

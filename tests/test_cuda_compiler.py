@@ -14,7 +14,7 @@ from test_cuda_codegen import FORMS
 
 import fastein
 from fastein.store import KernelStore
-from fastein_cuda import compiler
+from fastein_cuda import CudaUnavailableError, compiler
 from fastein_cuda.contraction import TILES, UNITS
 from fastein_cuda.elements import ELEMENTS
 from fastein_cuda.forms import ContractionForm
@@ -186,6 +186,12 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setattr(compiler, "_store", KernelStore())
     with fastein.config(cache_dir=tmp_path):
         yield monkeypatch
+
+
+def test_without_numba_cuda(fresh):
+    fresh.setattr(compiler, "find_spec", lambda name: None)
+    with pytest.raises(CudaUnavailableError, match=r"fastein\[cuda\]"):
+        compiler.cubin(FORMS["copy"], (9, 0))
 
 
 def test_a_kernel_is_compiled_once(fresh):
