@@ -7,7 +7,7 @@ from .plan import Layout, Options, Plan
 
 def einsum(
     *operands: Any,
-    out: np.ndarray[Any, Any] | None = None,
+    out: Any = None,
     dtype: DTypeLike | None = None,
     order: Literal["K", "C", "F", "A", "k", "c", "f", "a"] | None = "K",
     casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"] = "safe",
@@ -28,3 +28,4 @@ def normalised_options(
     strict: bool = False,
 ) -> Options: ...
 def as_array(given: Any) -> np.ndarray[Any, Any]: ...
+def lies_on_device(x: Any) -> bool: ...

@@ -258,6 +258,11 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
     cdef tuple operands
     if len(arguments) < 2:
         raise EinsumError("einsum needs the subscripts and at least one operand")
+    if _is_on_device(arguments, out):
+        from fastein_cuda.dispatch import einsum as on_device
+
+        return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
+                         optimize=optimize, strict=strict)
     if _is_foreign(arguments, out):
         return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
     if out is not None and not isinstance(out, ndarray):
@@ -330,6 +335,29 @@ cdef bint _is_list_of_operands(tuple given):
     return len(given) == 1 and isinstance(given[0], (list, tuple)) and len(given[0]) > 0
 
 
+cdef bint _is_on_device(tuple arguments, object out) except -1:
+    """Whether some operand lies on a GPU."""
+    for x in arguments:
+        if type(x) is list or type(x) is tuple:  # a list of operands; all of them do, or none
+            x = x[0] if len(x) > 0 else None
+        if lies_on_device(x):
+            return True
+    return lies_on_device(out)
+
+
+cpdef bint lies_on_device(object x) except -1:
+    """Whether an object is an array on a CUDA device."""
+    cdef object kind = type(x)
+    if x is None or kind in _PLAIN or isinstance(x, ndarray):
+        return False
+    if kind.__module__.partition(".")[0] in _ALWAYS_ON_DEVICE:
+        return hasattr(kind, "__cuda_array_interface__")  # to ask the array costs a microsecond
+    if hasattr(x, "__cuda_array_interface__"):
+        return True
+    where = getattr(x, "__dlpack_device__", None)
+    return where is not None and not isinstance(x, type) and where()[0] in _CUDA_DEVICES
+
+
 cdef bint _is_foreign(tuple arguments, object out) except -1:
     """Whether some operand's own library wants to answer (NEP 18)."""
     for x in arguments:
@@ -346,6 +374,8 @@ cdef bint _has_own_function(object x) except -1:
     return own is not None and own is not ndarray.__array_function__
 
 
+_ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
+_CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
 _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 
 

@@ -40,9 +40,11 @@ class Settings:
         Most bytes that wait to be used again once large results are gone.
     cache_dir : str or None
         Where compiled kernels are kept for other processes; None for nowhere.
+    tf32 : bool
+        Whether a GPU may round float32 operands of products to 11 bits.
     """
 
-    __slots__ = ("buffer_pool", "cache_dir", "jit", "memory_limit", "num_threads")
+    __slots__ = ("buffer_pool", "cache_dir", "jit", "memory_limit", "num_threads", "tf32")
 
     def __init__(
         self,
@@ -51,12 +53,14 @@ class Settings:
         memory_limit: int | None,
         buffer_pool: int,
         cache_dir: str | None,
+        tf32: bool = False,
     ) -> None:
         self.buffer_pool = buffer_pool
         self.cache_dir = cache_dir
         self.jit = jit
         self.num_threads = num_threads
         self.memory_limit = memory_limit
+        self.tf32 = tf32
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -86,6 +90,10 @@ def _checked(name: str, value: Any) -> Any:
             raise EinsumError(
                 f"jit must be one of {', '.join(map(repr, JIT_MODES))}, not {value!r}"
             )
+        return value
+    if name == "tf32":
+        if not isinstance(value, bool):
+            raise TypeError(f"tf32 must be a bool, not {value!r}")
         return value
     if name in ("memory_limit", "cache_dir") and value is None:
         return None
@@ -209,6 +217,9 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         Directory in which compiled kernels are kept for other processes, None for none. By
         default ``fastein`` in the user's directory for caches; ``FASTEIN_CACHE_DIR`` sets the
         initial value, ``none`` for None.
+    tf32 : bool, optional
+        Whether products of float32 on a GPU may run on its tensor cores, which round the operands
+        to 11 bits (about 1e-3). False by default; it changes nothing on the CPU.
 
     Raises
     ------

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ._dispatch import as_array, normalised_options, plan_for
+from ._dispatch import as_array, lies_on_device, normalised_options, plan_for
 from ._parser import parse, parse_key, sublist_key
 from .config import settings
 from .equation import Equation, bind, expand
 from .errors import EinsumError, quoted
 from .path import Path, contraction_path, loop_cost, path_cost, walk
-from .plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
+from .plan import Clear, Contract, Convert, Layout, Options, Plan, ThroughNumPy, View
 
 
 class Explanation(str):
@@ -34,11 +34,26 @@ def explanation(
         subscripts = parse(subscripts).text
     if not isinstance(subscripts, str):
         raise TypeError(f"subscripts must be a str, not {type(subscripts).__name__}")
-    plan = plan_for(subscripts, layouts, None, normalised_options(dtype=dtype, optimize=optimize))
+    options = normalised_options(dtype=dtype, optimize=optimize)
+    plan, sources = _planned(subscripts, given, layouts, options)
     lines = [f"einsum({quoted(subscripts)})", *_shapes(plan), "", *_steps(plan)]
     if source:
-        lines += _sources(plan)
+        lines += _sources(plan, sources)
     return Explanation("\n".join(lines))
+
+
+def _planned(
+    subscripts: str, given: tuple[Any, ...], layouts: tuple[Layout, ...], options: Options
+) -> tuple[Plan, Any]:
+    """The plan of a call, and what tells the sources of a step: on the operands' machine."""
+    on_device = [x for x in given if lies_on_device(x)]
+    if on_device:
+        from fastein_cuda import explained
+
+        return explained.plan_on(on_device[0], subscripts, layouts, options), explained.sources
+    from .cpu.sources import sources
+
+    return plan_for(subscripts, layouts, None, options), sources
 
 
 def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], str]:
@@ -50,7 +65,7 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     else:
         key, operands = sublist_key(arguments)
         subscripts = parse_key(key)
-    shapes = [as_array(x).shape for x in operands]
+    shapes = [tuple(x.shape) if lies_on_device(x) else as_array(x).shape for x in operands]
     equation = expand(subscripts, shapes)
     sizes = bind(equation, shapes)
     path = contraction_path(equation.terms, equation.output, sizes, optimize, settings.memory_limit)
@@ -108,6 +123,10 @@ def _layout(given: Any, dtype: Any) -> Layout:
         kind = np.dtype(np.float64 if dtype is None else dtype)
         strides = [kind.itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
         return Layout(shape, tuple(strides), kind)
+    if lies_on_device(given):
+        from fastein_cuda.arrays import operand_of
+
+        return operand_of(given).layout
     array = as_array(given)
     return Layout(array.shape, array.strides, array.dtype, array.flags.aligned)
 
@@ -190,14 +209,11 @@ def _bytes(count: int) -> str:
     return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
 
 
-def _sources(plan: Plan) -> list[str]:
-    from .cpu.schedule import Schedule
-    from .cpu.sources import sources
-
+def _sources(plan: Plan, sources: Any) -> list[str]:
+    """The source of each step, as a target's `sources` tells it."""
     lines = []
     for number, step in enumerate(plan.steps):
         if isinstance(step, Contract):
-            assert isinstance(step.schedule, Schedule)
             for title, source in sources(step.schedule):
                 lines += ["", f"step {number}, {title}:", "", *source.rstrip().split("\n")]
     return lines

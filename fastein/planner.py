@@ -71,6 +71,8 @@ def make_plan(
     elif len(operands) == 1 and _is_view(equation):
         return _view_plan(equation, sizes, operands[0], options)
     dtype = _common_dtype(equation, operands, out, options)
+    if dtype.char not in C_KINDS and dtype.char != "O" and not target.computes(dtype):
+        raise TypeError(f"invalid data type for einsum: {dtype}")
     return _Planner(equation, sizes, operands, out, dtype, options, target).plan()
 
 
@@ -116,8 +118,6 @@ def _common_dtype(
             f"the result of einsum({quoted(equation.text)}) cannot be cast between {dtype} and "
             f"the {out.dtype} of out under casting={options.casting!r}"
         )
-    if dtype.char not in C_KINDS and dtype.char != "O":
-        raise TypeError(f"invalid data type for einsum: {dtype}")
     return dtype
 
 
@@ -192,7 +192,7 @@ class _Planner:
             return self.steps
         compute = self.dtype
         private = self._private_labels(slots)
-        if compute.char == "e" and (len(path) > 1 or private):
+        if _is_short(compute) and (len(path) > 1 or private):
             compute = np.dtype(np.float32)  # intermediates stay unrounded
         slots = [self._converted(slot, compute) for slot in slots]
         if private:
@@ -413,6 +413,11 @@ class _Planner:
                 )
             )
         self.steps.append(Contract(tuple(taken), result, self.target.schedule(nest)))
+
+
+def _is_short(dtype: np.dtype[Any]) -> bool:
+    """Whether this is a float of two bytes: float16, or the bfloat16 of ml_dtypes."""
+    return dtype.char == "e" or dtype.name == "bfloat16"
 
 
 def _in_order(count: int, most: int) -> Path:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from ._nest import LoopNest
     from .plan import Plan
 
 
 class Schedule(Protocol):
-    """How one nest runs: its family, its loops in order, its estimated time. Plain data."""
+    """How one nest runs: its family and what else its target decided. Plain data."""
 
     @property
     def family(self) -> str: ...
 
-    @property
-    def nest(self) -> LoopNest: ...
-
 
 class Target(Protocol):
-    """A machine that runs loop nests. `fastein.cpu` is one, `fastein_cuda` will be another."""
+    """A machine that runs loop nests: `fastein.cpu` is one, `fastein_cuda` another."""
+
+    def computes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether there are kernels for a dtype that C does not have."""
+        ...
 
     def schedule(self, nest: LoopNest) -> Schedule:
         """Choose family, loop order and vector axis. Pure."""

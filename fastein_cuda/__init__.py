@@ -1,52 +1,45 @@
-"""The GPU target of fastein: in this version a name, and nothing behind it.
+"""The GPU target of fastein: the same equations on arrays that lie on a CUDA device.
 
-No part of it is there yet: no kernels, no launcher, no array support. The package exists so that
-code can ask :func:`is_available` today and get the truth, and so that :func:`einsum` fails with
-a sentence instead of an ``ImportError``. ``import fastein`` never imports it.
+`fastein.einsum` calls it for such arrays (of CuPy, PyTorch, Numba, JAX, or anything that has
+``__cuda_array_interface__`` or DLPack); :func:`einsum` is the direct entry. Kernels are generated
+for numba.cuda and compiled when they are first needed, which takes numba-cuda
+(``pip install 'fastein[cuda]'``). ``import fastein`` never imports this package, and this package
+never imports numba before a kernel is compiled.
 """
 
-from typing import Any, NoReturn
+from .arrays import asarray, to_host
+from .device_array import DeviceArray
+from .devices import CudaUnavailableError
+from .dispatch import einsum
 
-__all__ = ["CudaUnavailableError", "einsum", "is_available"]
-
-
-class CudaUnavailableError(RuntimeError):
-    """Raised by whatever would need the GPU target."""
+__all__ = [
+    "CudaUnavailableError",
+    "DeviceArray",
+    "asarray",
+    "einsum",
+    "is_available",
+    "to_host",
+]
 
 
 def is_available() -> bool:
-    """Whether fastein can run on a GPU here.
+    """Whether fastein can run on a GPU here: there are a driver, a device and numba-cuda.
 
     Returns
     -------
     bool
-        Always ``False`` in this version, whatever devices and drivers are present.
 
     Examples
     --------
     >>> import fastein_cuda
-    >>> fastein_cuda.is_available()
-    False
+    >>> fastein_cuda.is_available() in (True, False)
+    True
     """
-    return False
+    from importlib.util import find_spec
 
+    from .driver import device_count
 
-def einsum(*operands: Any, **kwargs: Any) -> NoReturn:
-    """Raise :class:`CudaUnavailableError`: this version has no GPU target.
-
-    Parameters
-    ----------
-    *operands, **kwargs
-        What :func:`fastein.einsum` takes. They are not looked at.
-
-    Raises
-    ------
-    CudaUnavailableError
-        Always, saying what to do instead.
-    """
-    raise CudaUnavailableError(
-        "this version of fastein has no GPU target, and installing numba-cuda (the extra "
-        "fastein[cuda]) or a driver does not change that. Bring the arrays to the host as NumPy "
-        "arrays (cupy.asnumpy(x), x.cpu().numpy(), ...) and call fastein.einsum; "
-        "fastein_cuda.is_available() says when there is more"
-    )
+    try:
+        return find_spec("numba_cuda") is not None and device_count() > 0
+    except (CudaUnavailableError, RuntimeError):
+        return False

@@ -28,7 +28,7 @@ def as_before():
 
 
 def test_a_block_restores_what_it_changed():
-    changed = {"jit": "never", "num_threads": 3, "memory_limit": 10, "buffer_pool": 0}
+    changed = {"jit": "never", "num_threads": 3, "memory_limit": 10, "buffer_pool": 0, "tf32": True}
     changed["cache_dir"] = None
     with config(**changed) as inside:
         assert inside.as_dict() == changed

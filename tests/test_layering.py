@@ -9,6 +9,7 @@ import pytest
 import fastein
 
 PACKAGE = Path(fastein.__file__).parent
+CUDA = PACKAGE.parent / "fastein_cuda"
 
 # The first entry that a module's name starts with decides.
 LAYERS = {
@@ -184,3 +185,55 @@ def test_targets_know_nothing_of_each_other():
     for module, path in MODULES:
         if module.startswith("cpu"):
             assert "fastein_cuda" not in path.read_text()
+    for path in CUDA.glob("*.py"):
+        assert "fastein.cpu" not in path.read_text()
+
+
+# From the bottom up: a module imports only from those before it, but where it says so inside a
+# function.
+CUDA_ORDER = [
+    "elements",
+    "tile",
+    "machine",
+    "loops",
+    "forms",
+    "naming",
+    "nest_source",
+    "transposition_source",
+    "contraction_source",
+    "codegen",
+    "contraction",
+    "schedule",
+    "device",
+    "devices",
+    "device_array",
+    "conversions",
+    "values",
+    "primitives",
+    "tile_primitives",
+    "primitives_sim",
+    "tile_primitives_sim",
+    "compiler",
+    "launch",
+    "target",
+    "driver",
+    "simulator",
+    "kinds",
+    "arrays",
+    "dispatch",
+    "explained",
+    "__init__",
+    "suites",
+    "rivals",
+    "benchmark",
+]
+
+
+def test_the_gpu_target_flows_one_way():
+    found = {path.stem: path for path in CUDA.glob("*.py")}
+    assert set(found) == set(CUDA_ORDER)
+    for place, name in enumerate(CUDA_ORDER):
+        for node in ast.parse(found[name].read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                targets = [node.module] if node.module else [x.name for x in node.names]
+                assert set(targets) <= set(CUDA_ORDER[:place]), name

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from .._nest import LoopNest
 from ..config import settings
 from ..forks import no_fork
@@ -16,6 +20,10 @@ from .tiers import compiled
 
 class CpuTarget:
     """This machine's cores (see `fastein.target.Target`)."""
+
+    def computes(self, dtype: np.dtype[Any]) -> bool:
+        """Whether there are kernels for a dtype that C does not have."""
+        return False
 
     def schedule(self, nest: LoopNest) -> Schedule:
         """Choose family, loop order and vector axis of a nest."""

@@ -1,0 +1,53 @@
+"""Source of the GPU kernels: readable Python over typed primitives, a module for each family.
+
+A form holds all that a kernel's source depends on. `render` writes the source, `parameters` says in
+which order it takes its arguments. Both are pure.
+
+All threads run in step: no branch and no loop depends on a thread's number.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from . import contraction_source, nest_source, transposition_source
+from .forms import ContractionForm, Form, NestForm, TranspositionForm
+from .naming import Parameter, indented, meaning
+
+#: Goes into the key of every stored cubin: raise it when `render` or the primitives change.
+VERSION = 1
+
+#: Names that generated source uses; `primitives` and `primitives_sim` have them all.
+PRIMITIVES = (
+    "barrier", "block_x", "block_y", "clipped", "commit", "copy", "folded", "get", "kept", "load",
+    "put", "quotient", "shelf", "smaller", "store", "thread", "wait", "zero",
+)  # fmt: skip
+
+#: Names that only contractions use, and that depend on their tile.
+TILE_PRIMITIVES = ("multiply", "nothing", "write")
+
+_FAMILIES: dict[type, ModuleType] = {
+    NestForm: nest_source,
+    TranspositionForm: transposition_source,
+    ContractionForm: contraction_source,
+}
+
+
+def render(form: Form) -> str:
+    """Return the source of a form's kernel: one function, ``kernel``."""
+    family = _FAMILIES[type(form)]
+    lines = [
+        f"# {meaning(form, family.terms(form))}",
+        f"def kernel({', '.join(name for name, _ in parameters(form))}):",
+        *indented(family.body(form)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def parameters(form: Form) -> list[Parameter]:
+    """Return name and kind of each argument: ``'pointer'``, ``'index'`` or ``'count'``.
+
+    The pointers come first, one per operand. Counts bound loops, and are of 64 bits always.
+    """
+    found: list[Parameter] = _FAMILIES[type(form)].parameters(form)
+    return found

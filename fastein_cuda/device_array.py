@@ -1,0 +1,119 @@
+"""An array of our own on a device, for people who have no other library for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .device import Device
+
+LEGACY_STREAM = 1
+
+
+class DeviceArray:
+    """An array on a device, for people who have no other library for them.
+
+    It has a shape, a dtype and strides, and gives its memory to whoever reads
+    ``__cuda_array_interface__``; `fastein_cuda.to_host` copies it back. It has no arithmetic but
+    `fastein.einsum`.
+
+    Attributes
+    ----------
+    shape, strides : tuple of int
+    dtype : numpy.dtype
+    address : int
+        Of the first element.
+    device : Device
+    owner : object
+        Keeps the memory.
+    readonly : bool
+        Whether `out` may not be this array.
+    stream : int
+        The stream on which it was computed.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "device",
+        "dtype",
+        "owner",
+        "readonly",
+        "shape",
+        "stream",
+        "strides",
+    )
+
+    def __init__(
+        self,
+        address: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: np.dtype[Any],
+        device: Device,
+        owner: Any,
+        readonly: bool = False,
+        stream: int = LEGACY_STREAM,
+    ) -> None:
+        self.stream = stream
+        self.readonly = readonly
+        self.address = address
+        self.shape = shape
+        self.strides = strides
+        self.dtype = dtype
+        self.device = device
+        self.owner = owner
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "strides": self.strides,
+            "typestr": self.dtype.str,
+            "data": (self.address, self.readonly),
+            "version": 3,
+            "stream": self.stream or LEGACY_STREAM,
+        }
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("this array is on a GPU; fastein_cuda.to_host copies it to the host")
+
+    def __repr__(self) -> str:
+        return f"DeviceArray(shape={self.shape}, dtype={self.dtype}, device={self.device.name!r})"
+
+
+class Allocation:
+    """Memory of a device that is given back when nobody has it any more, in a stream's order."""
+
+    __slots__ = ("address", "device", "stream")
+
+    def __init__(self, device: Device, nbytes: int, stream: int = LEGACY_STREAM) -> None:
+        self.device = device
+        self.stream = stream
+        self.address = device.allocate(nbytes or 1, stream)
+
+    def __del__(self) -> None:
+        try:  # noqa: SIM105  (suppress() takes a microsecond)
+            self.device.release(self.address, self.stream)
+        except Exception:  # there is no memory yet, or the driver is gone before us
+            pass
+
+
+def dense_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the strides of C order."""
+    strides = []
+    for size in reversed(shape):
+        strides.append(itemsize)
+        itemsize *= max(size, 1)
+    return tuple(reversed(strides))

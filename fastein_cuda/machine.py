@@ -1,0 +1,32 @@
+"""What schedules are made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a schedule needs to know of a GPU.
+
+    Attributes
+    ----------
+    capability : tuple of int
+        Compute capability, as (major, minor).
+    processors : int
+        Streaming multiprocessors.
+    shared : int
+        Bytes of shared memory that one block may have.
+    tf32 : bool
+        Whether tensor cores may round float32 to 11 bits before they multiply.
+    """
+
+    capability: tuple[int, int]
+    processors: int
+    shared: int
+    tf32: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Threads that keep the machine busy."""
+        return self.processors * 1024

@@ -1,0 +1,111 @@
+/* A libcuda that keeps memory on the host and launches nothing: for what is said to the driver.
+
+   Whoever loads it asks cuGetProcAddress for functions; those that are not here succeed silently. */
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *current = 0;
+static void *const context = (void *)0x77;
+
+static int succeed(void) { return 0; }
+static int driver_version(int *version) { *version = 13000; return 0; }
+static int device_count(int *count) { *count = 1; return 0; }
+static int device_get(int *device, int ordinal) { *device = ordinal; return 0; }
+static int device_name(char *name, int size, int device) { strncpy(name, "Stand-in", size); return 0; }
+
+static int device_attribute(int *value, int attribute, int device) {
+    switch (attribute) {
+    case 75: *value = 9; break;       /* compute capability */
+    case 76: *value = 0; break;
+    case 16: *value = 132; break;     /* multiprocessors */
+    case 97: *value = 232448; break;  /* shared memory of a block */
+    default: return 1;
+    }
+    return 0;
+}
+
+static int retain(void **held, int device) { *held = context; return 0; }
+static int context_current(void **held) { *held = current; return 0; }
+static int context_push(void *pushed) { current = pushed; return 0; }
+static int context_pop(void **popped) { *popped = current; current = 0; return 0; }
+static int context_device(int *device) { *device = 0; return 0; }
+static int pool_create(void **pool, const void *properties) { *pool = (void *)0x99; return 0; }
+static int pointer_attribute(int *value, int attribute, uint64_t address) { *value = 0; return 0; }
+
+static int allocate(uint64_t *address, size_t size, void *pool, void *stream) {
+    if (current != context || pool != (void *)0x99) return 1;
+    if (size > (size_t)1 << 40) return 2;
+    *address = (uint64_t)aligned_alloc(256, (size + 255) / 256 * 256);
+    printf("allocate %zu on %p\n", size, stream);
+    return 0;
+}
+
+static int release(uint64_t address, void *stream) {
+    free((void *)address);
+    printf("release on %p\n", stream);
+    return 0;
+}
+
+static int to_device(uint64_t to, const void *from, size_t size, void *stream) {
+    memcpy((void *)to, from, size);
+    return 0;
+}
+
+static int to_host(void *to, uint64_t from, size_t size, void *stream) {
+    memcpy(to, (void *)from, size);
+    return 0;
+}
+
+static int load(void **module, const char *image) {
+    *module = malloc(8);
+    printf("load %.3s\n", image + 1);
+    return 0;
+}
+
+static int function(void **found, void *module, const char *name) { *found = malloc(8); return 0; }
+
+static int function_attribute(void *changed, int attribute, int value) {
+    printf("attribute %d %d\n", attribute, value);
+    return 0;
+}
+
+static int launch(void *started, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty,
+                  unsigned tz, unsigned shared, void *stream, void **arguments, void **extra) {
+    printf("launch %u %u %u, %u %u %u, shared %u on %p: %d %d\n", x, y, z, threads, ty, tz, shared,
+           stream, *(uint64_t *)arguments[0] != 0, *(int *)arguments[3]);
+    return extra != 0;
+}
+
+static const struct {
+    const char *name;
+    void *function;
+} known[] = {
+    {"cuDriverGetVersion", driver_version}, {"cuDeviceGetCount", device_count},
+    {"cuDeviceGet", device_get}, {"cuDeviceGetName", device_name},
+    {"cuDeviceGetAttribute", device_attribute}, {"cuDevicePrimaryCtxRetain", retain},
+    {"cuCtxGetCurrent", context_current}, {"cuCtxPushCurrent", context_push},
+    {"cuCtxPopCurrent", context_pop}, {"cuCtxGetDevice", context_device},
+    {"cuMemPoolCreate", pool_create}, {"cuPointerGetAttribute", pointer_attribute},
+    {"cuMemAllocFromPoolAsync", allocate}, {"cuMemFreeAsync", release},
+    {"cuMemcpyHtoDAsync", to_device}, {"cuMemcpyDtoHAsync", to_host},
+    {"cuModuleLoadData", load}, {"cuModuleGetFunction", function},
+    {"cuFuncSetAttribute", function_attribute}, {"cuLaunchKernel", launch},
+};
+
+int cuGetProcAddress_v2(const char *name, void **found, int version, uint64_t flags, void *status) {
+    *found = (void *)succeed;
+    if (!strcmp(name, "cuGetProcAddress")) *found = (void *)cuGetProcAddress_v2;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!strcmp(name, known[k].name)) *found = known[k].function;
+    return 0;
+}
+
+int cuGetProcAddress(const char *name, void **found, int version, uint64_t flags) {
+    return cuGetProcAddress_v2(name, found, version, flags, 0);
+}
+
+int cuInit(unsigned flags) { return 0; }
+int cuDriverGetVersion(int *version) { return driver_version(version); }

@@ -1,0 +1,114 @@
+"""The GPU target on a real device: what the simulator is tested with, and other libraries' arrays.
+
+All of it is skipped where there is no device; `.ci/gpu` runs it where there is one.
+"""
+
+import numpy as np
+import pytest
+from simulated import corpus_faults, einsum, fuzz_faults
+from test_corpus import DTYPES
+
+import fastein
+import fastein_cuda
+from fastein.testing.corpus import LAYOUTS
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not fastein_cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_equation(layout):
+    assert corpus_faults(layout=layout) == []
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_type(dtype):
+    assert corpus_faults(seed=1, dtype=dtype) == []
+
+
+@pytest.mark.parametrize("first", range(0, 400, 200))
+def test_random_calls(first):
+    assert fuzz_faults(first, 200) == []
+
+
+LARGE = [
+    ("ij,jk->ik", [(1031, 517), (517, 769)]),
+    ("ij,jk->ik", [(2048, 1024), (1024, 1536)]),
+    ("bij,bkj->bik", [(33, 100, 130), (33, 70, 130)]),
+    ("abcd,cdef->abef", [(20, 21, 22, 23), (22, 23, 18, 19)]),
+    ("k,k->", [(3_000_001,)] * 2),
+    ("ij->ji", [(3001, 2999)]),
+    ("ij->j", [(100_000, 37)]),
+]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "complex64", "complex128", "int32"]
+)
+@pytest.mark.parametrize(("equation", "shapes"), LARGE)
+def test_large(equation, shapes, dtype):
+    rng = np.random.default_rng(0)
+    given = [(rng.random(shape) - 0.5).astype(dtype) for shape in shapes]
+    if dtype == "int32":
+        given = [rng.integers(-9, 9, shape, dtype="int32") for shape in shapes]
+    exact = {"float16": "float32"}.get(dtype, dtype)
+    expected = np.einsum(equation, *[x.astype(exact) for x in given], optimize=True)
+    out = np.empty_like(expected, dtype) if expected.ndim else None
+    found = einsum(equation, *given, out=out)
+    accuracy = {"float64": 1e-12, "complex128": 1e-12, "float16": 5e-3, "int32": 0}.get(dtype, 1e-4)
+    scale = float(np.abs(expected).max())
+    np.testing.assert_allclose(
+        found.astype(expected.dtype), expected, rtol=accuracy, atol=accuracy * scale
+    )
+
+
+def test_the_same_bits_every_time():
+    x = fastein_cuda.asarray(np.random.default_rng(0).standard_normal(2_000_000))
+    first, second = (fastein_cuda.to_host(fastein.einsum("i,i->", x, x)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("library", ["cupy", "torch", "jax", "numba"])
+def test_arrays_of(library):
+    host = np.arange(12.0, dtype="float32").reshape(3, 4)
+    if library == "cupy":
+        cupy = pytest.importorskip("cupy")
+        a, back = cupy.asarray(host), cupy.asnumpy
+    elif library == "torch":
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("torch without CUDA")
+        a, back = torch.from_numpy(host).cuda(), lambda x: x.cpu().numpy()
+    elif library == "jax":
+        jax = pytest.importorskip("jax")
+        if jax.default_backend() != "gpu":
+            pytest.skip("JAX without CUDA")
+        a, back = jax.numpy.asarray(host), np.asarray
+    else:
+        cuda = pytest.importorskip("numba.cuda")
+        a, back = cuda.to_device(host), lambda x: x.copy_to_host()
+    for equation in ("ij,kj->ik", "ij->j", "ij->ji", "ij->"):
+        given = [a] * (equation.count(",") + 1)
+        found = fastein.einsum(equation, *given)
+        assert type(found).__module__.partition(".")[0] == type(a).__module__.partition(".")[0]
+        expected = np.einsum(equation, *[host] * len(given))
+        np.testing.assert_allclose(back(found), expected, rtol=1e-6)
+
+
+def test_a_call_can_be_captured_in_a_graph():
+    cupy = pytest.importorskip("cupy")
+    a = cupy.random.rand(64, 64)
+    out = cupy.zeros_like(a)
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        fastein.einsum("ij,jk,kl->il", a, a, a, out=out)
+        stream.synchronize()
+        stream.begin_capture()
+        fastein.einsum("ij,jk,kl->il", a, a, a, out=out)
+        graph = stream.end_capture()
+        a *= 2
+        graph.launch()
+        stream.synchronize()
+    cupy.testing.assert_allclose(out, a @ a @ a, rtol=1e-12)
