@@ -10,8 +10,8 @@ as with strides of a power of two.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from ._axes cimport offsets
 from ._problem cimport COLUMNS, ROWS
-from ._tile_tables cimport offsets
 
 cdef enum:
     SQUARE = 16     # elements: a line of four bytes each
