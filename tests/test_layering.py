@@ -171,6 +171,7 @@ LAZY = {
     "cpu.tile_intrinsics",
     "cpu.tile_scatter",
     "cpu.primitives",
+    "cpu.vector_primitives",
     "cpu.vectors",
 }
 

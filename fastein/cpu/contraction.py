@@ -38,6 +38,7 @@ TASKS = 4  # blocks for a thread in each stage, if they are not too small
 TABLES = 64  # bytes of offsets that come with each element of a block
 MIRRORED = 128  # steps of the sum from which computing an element takes longer than copying it
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
+LANES = 32  # results that interleave and are staged together, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,11 @@ class Contraction:
         Whether each matrix of the batch is one thread's.
     streams : bool
         Whether the result is written past the caches.
+    lanes : Axis or None
+        The axis of the batch that holds the result's unit stride, if it does: results of its
+        elements interleave. They are staged, `staged` at a time, and written together. It is then
+        none of `batch`.
+    staged : int
     symmetric : bool
         Whether the result is symmetric, and half of it enough to compute, in calls whose operands
         are the same memory.
@@ -105,6 +111,8 @@ class Contraction:
     blocks: Blocks
     by_matrix: bool
     streams: bool
+    lanes: Axis | None
+    staged: int
     symmetric: bool
 
     def __str__(self) -> str:
@@ -115,6 +123,8 @@ class Contraction:
             for side in range(2)
         )
         how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
+        if self.lanes is not None:
+            how = f"results of {self.staged} matrices at a time interleaved"
         past = ", streaming stores" if self.streams else ""
         half = "; half of it if both operands are the same memory" if self.symmetric else ""
         return (
@@ -172,30 +182,36 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
     extent = [_total(group) for group in free]
     tile = tile_for(nest.dtype.name, host())
     sums = _sums(axes(roles.sums), free, extent, itemsize)
-    packing, along = zip(
-        *[_packing(tile, side, free, extent, sums, itemsize) for side in range(2)], strict=True
-    )
     batch = _by_stride(axes(roles.batch), 2)
+    lanes = None
+    if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
+        *batch, lanes = batch  # type: ignore[assignment]
+    packing, along = zip(
+        *[
+            _packing(tile, side, free, extent, sums, itemsize, lanes is not None)
+            for side in range(2)
+        ],
+        strict=True,
+    )
     by_matrix = _total(batch) >= 2 * threads
     grain = sums[-1].size if 0 <= len(sums) - 2 in along else 1
-    shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
+    staged = 0
+    if lanes is not None:
+        staged = min(lanes.size, LANES)
+        shared, blocks = 1, _staged_blocks(tile, extent, _depth(tile, _total(sums), grain), staged)
+    else:
+        shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
     streams = (
-        blocks.depth == _total(sums)
+        lanes is None
+        and blocks.depth == _total(sums)
         and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
-    symmetric = (
-        "direct" not in packing
-        and _total(sums) >= MIRRORED
-        and [(axis.size, axis.strides[0]) for axis in rows]
-        == [(axis.size, axis.strides[1]) for axis in columns]
-        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
-    )
     return Contraction(
         tile,
         inputs,
-        batch,
+        tuple(batch),
         free,
         sums,
         packing,
@@ -204,7 +220,21 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         blocks,
         by_matrix,
         streams,
-        symmetric,
+        lanes,
+        staged,
+        symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
+    )
+
+
+def _is_symmetric(
+    batch: Iterable[Axis], free: tuple[tuple[Axis, ...], tuple[Axis, ...]], sums: tuple[Axis, ...]
+) -> bool:
+    """Whether rows and columns are one and the same if the operands are, and sums long enough."""
+    rows, columns = ([(axis.size, axis.strides[side]) for axis in free[side]] for side in range(2))
+    return (
+        rows == columns
+        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
+        and _total(sums) >= MIRRORED
     )
 
 
@@ -270,8 +300,12 @@ def _packing(
     extent: list[int],
     sums: tuple[Axis, ...],
     itemsize: int,
+    always: bool,
 ) -> tuple[str, int]:
-    """Return how a side is packed, and along which summed axis if that is by transposition."""
+    """Return how a side is packed, and along which summed axis if that is by transposition.
+
+    Unless it is `always` packed, it may be left where it lies.
+    """
     inner = free[side][-1]
     along = next(
         (k for k in range(max(len(sums) - 2, 0), len(sums)) if sums[k].strides[side] == itemsize),
@@ -280,7 +314,7 @@ def _packing(
     if 0 <= along == len(sums) - 2 and _part(sums[-1].size) != sums[-1].size:
         along = -1  # not a part that was split off for this
     converts = tile.arithmetic.itemsize != itemsize or tile.dtype == "bool"
-    few = extent[1 - side] <= DIRECT and not converts
+    few = extent[1 - side] <= DIRECT and not converts and not always
     unit = (tile.vector_rows, tile.columns)[side]
     # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
     once = _total(sums) == _depth(tile, _total(sums), 1)
@@ -338,6 +372,14 @@ def _blocks(
     return shared, Blocks(depth, (block[0], block[1]))
 
 
+def _staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:
+    """Return blocks whose staged results fill a third of the second cache."""
+    most = max(caches().second // 3 // (staged * tile.result_bytes), tile.rows * tile.columns)
+    rows = min(_up(extent[0], tile.vector_rows), 2 * tile.rows)
+    columns = min(max(most // rows, tile.columns), extent[1])
+    return Blocks(depth, (rows, _up(columns, tile.columns)))
+
+
 def _up(n: int, grain: int) -> int:
     return -(-n // grain) * grain
 
@@ -378,6 +420,8 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
         cycles += extent * total * PACK_CYCLES[how] * lanes
     if plan.free[0][-1].strides[2] != nest.itemsize:
         cycles += 2 * rows * columns  # stored element by element
+    if plan.lanes is not None:
+        matrices *= plan.lanes.size
     return CALL_SECONDS + matrices * (MATRIX_SECONDS + cycles * machine.cycle)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import prod
 
-from . import codegen, packing, tile
+from . import packing, tile
+from .codegen import CannotCompile
 from .contraction import Contraction
 from .isa import host
 from .schedule import Schedule
+from .traversal import traversal
 
 SIDES = ("rows", "columns")
 
@@ -17,8 +19,8 @@ def sources(schedule: Schedule) -> list[tuple[str, str]]:
     if schedule.contraction is not None:
         return _contraction(schedule.contraction)
     try:
-        text = codegen.render(codegen.form(schedule.nest))
-    except codegen.CannotCompile as reason:
+        text = traversal(schedule.nest).form.source()
+    except CannotCompile as reason:
         text = f"none: {reason}"
     return [("generated loop nest", text)]
 
@@ -50,9 +52,15 @@ def _blocks(plan: Contraction) -> str:
     def pack(side: int) -> list[str]:
         return [] if plan.packing[side] == "direct" else [f"pack({SIDES[side]}, steps)"]
 
-    shared, own, steps = plan.shared, 1 - plan.shared, 2
-    inner = loop(own, [*pack(own), "tiles(rows, columns, steps)"])
-    lines = loop(shared, loop(steps, [*pack(shared), *inner]))
+    rows, columns, steps = range(3)
+    multiply = "tiles(rows, columns, steps)"
+    if plan.lanes is not None:
+        lane = _loop("lane in lanes", loop(steps, [*pack(rows), *pack(columns), multiply]))
+        lines = loop(columns, loop(rows, [*lane, "interleave(rows, columns, lanes)"]))
+        lines = _loop(f"lanes in blocks({plan.lanes.size}, {plan.staged})", lines)
+    else:
+        shared, own = plan.shared, 1 - plan.shared
+        lines = loop(shared, loop(steps, [*pack(shared), *loop(own, [*pack(own), multiply])]))
     matrices = prod([axis.size for axis in plan.batch])
     if matrices > 1:
         lines = _loop(f"matrix in range({matrices})", lines)
