@@ -41,10 +41,10 @@ cdef struct Problem:
     Py_ssize_t itemsize     # of the operands and the result
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
-    bint symmetric          # the result is if both operands are the same memory
     Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
     Py_ssize_t staged       # of them together
     Py_ssize_t lane[3]      # from one to the next, in both operands and the result
+    bint symmetric          # the result is if both operands are the same memory
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one

@@ -107,9 +107,8 @@ cdef void one_block(Call *call, char **operand, Py_ssize_t *first, Py_ssize_t *c
             for side in range(2):
                 pack(p, side, operand[side] + lane * p.lane[side], first[side], count[side], k,
                      depth, pitch_of(&p.side[side], count[side]), room.block[side], room.table)
-            multiply(call, here, room.block[ROWS], room.block[COLUMNS], first[ROWS],
-                     count[ROWS], first[COLUMNS], count[COLUMNS], k, depth, room.spare,
-                     room.table)
+            multiply(call, here, room.block[ROWS], room.block[COLUMNS], first[ROWS], count[ROWS],
+                     first[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
 
 
 cdef void write(Problem *p, char *stages, Py_ssize_t lanes, Py_ssize_t *first, Py_ssize_t *count,

@@ -30,18 +30,8 @@ from ._panels cimport pack
 from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Side, panel_bytes, pitch_of, up,
 )
+from ._streams cimport fence
 from ._tile_tables cimport tabulate
-
-cdef extern from *:
-    """
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #define fastein_fence() _mm_sfence()
-    #else
-    #define fastein_fence() ((void)0)
-    #endif
-    """
-    void fastein_fence() noexcept nogil
 
 
 # One block of either side
@@ -154,7 +144,7 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         if call.halved:
             mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
     if call.streams:
-        fastein_fence()
+        fence()
 
 
 # Threads together
@@ -231,7 +221,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
         add(&call.progress[task], 1)
         add(&call.done[ring], 1)
     if call.streams:
-        fastein_fence()
+        fence()
 
 
 cdef void mirrors(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
