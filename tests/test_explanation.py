@@ -89,6 +89,15 @@ TABLE = {
         {"source": True},
         ["for matrix in range(99):", "    for ", "# pack ", "def tiles(data"],
     ),
+    "source of interleaved results": (
+        ("bqhd,bkhd->bhqk", (2, 64, 8, 64), (2, 64, 8, 64)),
+        {"source": True},
+        [
+            "for matrix in range(2):\n    for lanes in blocks(8, 8):\n        for columns in ",
+            "                    for steps in blocks(64, 64):\n                        pack(rows, ",
+            "                interleave(rows, columns, lanes)\n\n",
+        ],
+    ),
     "no source": (("i->", np.ones(3, "G")), {"source": True}, ["none: no generated kernels"]),
     "NumPy scalars in a shape": (("i->", (np.int64(3),)), {}, ["(i=3)"]),
     "a number": (("i,->i", (3,), 2.0), {}, ["operand 1   ()", "float64"]),

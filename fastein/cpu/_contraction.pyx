@@ -7,10 +7,11 @@ from libc.string cimport memset
 from numpy cimport PyArray_BYTES, import_array, ndarray
 
 from .._nest cimport LoopNest
+from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
 from ._problem cimport (
-    COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Axes, Problem, Side, up,
+    COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Problem, Side, up,
 )
 from ._runtime cimport Step
 from ._stacks cimport stacks, stacks_of, stage, stage_bytes

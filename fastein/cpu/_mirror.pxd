@@ -1,3 +1,4 @@
+# cython: cdivision=True
 from ._problem cimport Problem
 
 cdef enum:

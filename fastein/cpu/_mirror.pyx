@@ -10,21 +10,12 @@ as with strides of a power of two.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from ._axes cimport offsets
 from ._problem cimport COLUMNS, ROWS
-from ._tile_tables cimport offsets
+from ._words cimport Pair, word
 
 cdef enum:
     SQUARE = 16     # elements: a line of four bytes each
-
-ctypedef struct Two:
-    uint64_t[2] words
-
-ctypedef fused word:  # functions are specialised by a null pointer to one
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-    Two
 
 cdef struct Strip:
     # Where some elements of the joint index lie in the result, as rows and as columns.
@@ -51,7 +42,7 @@ cdef void mirror(Problem *p, char *result, Py_ssize_t begin, Py_ssize_t end) noe
             elif p.itemsize == 8:
                 mirror_strips(result, &rows, &columns, r == c, <uint64_t *>NULL)
             else:
-                mirror_strips(result, &rows, &columns, r == c, <Two *>NULL)
+                mirror_strips(result, &rows, &columns, r == c, <Pair *>NULL)
 
 
 cdef void place(Problem *p, Py_ssize_t number, Strip *strip) noexcept nogil:

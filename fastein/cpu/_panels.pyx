@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
 """Packing blocks of an operand into panels, by the kernels of `fastein.cpu.packing`."""
+from ._axes cimport offsets
 from ._problem cimport DIRECT, IN_RUNS, LINE, SLACK, TRANSPOSED, Side, next_width, panel_bytes, up
-from ._tile_tables cimport offsets
 
 cdef enum:
     STEPS = 256      # of the sum that are packed at a time where rows lie in runs

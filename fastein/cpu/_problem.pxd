@@ -1,9 +1,10 @@
+# cython: cdivision=True
 """A contraction with everything decided, in C; the geometry of its panels."""
 
+from ._axes cimport Axes
 from ._baseline cimport kernel_t
 
 cdef enum:
-    MOST_AXES = 64
     ROWS = 0        # the side whose axes are the tile's vectors
     COLUMNS = 1
     LINE = 64
@@ -14,14 +15,6 @@ cdef enum PackKind:
     TRANSPOSED      # the summed index runs along memory
     GATHERED        # neither
     DIRECT          # not at all: tiles read the operand where it lies
-
-
-cdef struct Axes:
-    # Axes that act as one index, outermost first, with their strides in up to three operands.
-    int rank
-    Py_ssize_t total
-    Py_ssize_t size[MOST_AXES]
-    Py_ssize_t stride[3][MOST_AXES]
 
 
 cdef struct Side:
@@ -55,16 +48,6 @@ cdef struct Problem:
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one
-
-
-cdef inline Py_ssize_t offset(Axes *axes, int operand, Py_ssize_t index) noexcept nogil:
-    """Where one element of the joint index lies."""
-    cdef Py_ssize_t here = 0
-    cdef int a
-    for a in range(axes.rank - 1, -1, -1):
-        here += index % axes.size[a] * axes.stride[operand][a]
-        index //= axes.size[a]
-    return here
 
 
 cdef inline Py_ssize_t up(Py_ssize_t n, Py_ssize_t grain) noexcept nogil:

@@ -1,11 +1,5 @@
-from libc.stdint cimport uint64_t
-
 from ._problem cimport Problem
 from ._tickets cimport Call
-
-cdef struct Pair:
-    uint64_t first
-    uint64_t second
 
 
 cdef void stage(Problem *p, lanes, Py_ssize_t staged) except *

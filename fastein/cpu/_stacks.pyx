@@ -10,17 +10,11 @@ its own that stays in the second cache, and then written for all of them togethe
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._atomics cimport add
+from ._axes cimport offset, offsets
 from ._panels cimport pack
-from ._problem cimport COLUMNS, LINE, ROWS, Side, offset, pitch_of, up
+from ._problem cimport COLUMNS, LINE, ROWS, Side, pitch_of, up
 from ._tickets cimport Room, multiply, room_at, room_bytes
-from ._tile_tables cimport offsets
-
-ctypedef fused word:  # elements as they are moved
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-    Pair
+from ._words cimport Pair, word
 
 
 cdef void stage(Problem *p, lanes, Py_ssize_t staged) except *:

@@ -24,10 +24,11 @@ whose column is not before its row are computed, and what is left is their mirro
 (`fastein.cpu._mirror`): to the last bit, as both are sums of the same products in the same order.
 """
 from ._atomics cimport add, wait_for
+from ._axes cimport Axes, offset
 from ._mirror cimport mirror, strips_of
 from ._panels cimport pack
 from ._problem cimport (
-    COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
+    COLUMNS, DIRECT, LINE, ROWS, SLACK, Side, panel_bytes, pitch_of, up,
 )
 from ._streams cimport fence
 from ._tile_tables cimport tabulate

@@ -1,8 +1,6 @@
-from ._problem cimport Axes, Problem
+from ._problem cimport Problem
 
 
-cdef void offsets(Axes *axes, int operand, Py_ssize_t begin, Py_ssize_t count,
-                  Py_ssize_t *out) noexcept nogil
 cdef Py_ssize_t tile_entries(Problem *p) noexcept nogil
 cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
                    Py_ssize_t k, Py_ssize_t depth, Py_ssize_t *table) noexcept nogil

@@ -5,50 +5,13 @@
 Kernels that pack and multiply find their places in tables, so that operands of any number of axes
 cost them no more than matrices do. The tables are written here, for each block.
 """
+from ._axes cimport offset, offsets
 from ._problem cimport (
-    COLUMNS, DIRECT, MOST_AXES, ROWS, Side, is_narrow, next_width, offset, panel_bytes, pitch_of,
-    up,
+    COLUMNS, DIRECT, ROWS, Side, is_narrow, next_width, panel_bytes, pitch_of, up,
 )
 
 cdef enum:
     NARROW = 4      # see fastein.cpu.tile
-
-
-cdef void offsets(Axes *axes, int operand, Py_ssize_t begin, Py_ssize_t count,
-                  Py_ssize_t *out) noexcept nogil:
-    """Write where the elements `begin` to ``begin + count`` of the joint index lie."""
-    cdef Py_ssize_t at[MOST_AXES]
-    cdef Py_ssize_t *stride = axes.stride[operand]
-    cdef Py_ssize_t here = 0, left = begin, step, run, k
-    cdef int last = axes.rank - 1, a
-    if last < 0:
-        for k in range(count):
-            out[k] = 0
-        return
-    for a in range(last, -1, -1):
-        at[a] = left % axes.size[a]
-        left //= axes.size[a]
-        here += at[a] * stride[a]
-    step = stride[last]
-    while True:
-        run = min(axes.size[last] - at[last], count)
-        for k in range(run):
-            out[k] = here + k * step
-        count -= run
-        if count == 0:
-            return
-        out += run
-        here -= at[last] * step
-        at[last] = 0
-        a = last - 1
-        while a >= 0:
-            at[a] += 1
-            here += stride[a]
-            if at[a] < axes.size[a]:
-                break
-            here -= axes.size[a] * stride[a]
-            at[a] = 0
-            a -= 1
 
 
 cdef Py_ssize_t tile_entries(Problem *p) noexcept nogil:

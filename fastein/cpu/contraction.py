@@ -205,14 +205,6 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
-    symmetric = (
-        lanes is None
-        and "direct" not in packing
-        and _total(sums) >= MIRRORED
-        and [(axis.size, axis.strides[0]) for axis in rows]
-        == [(axis.size, axis.strides[1]) for axis in columns]
-        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
-    )
     return Contraction(
         tile,
         inputs,
@@ -227,7 +219,19 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         streams,
         lanes,
         staged,
-        symmetric,
+        symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
+    )
+
+
+def _is_symmetric(
+    batch: Iterable[Axis], free: tuple[tuple[Axis, ...], tuple[Axis, ...]], sums: tuple[Axis, ...]
+) -> bool:
+    """Whether rows and columns are one and the same if the operands are, and sums long enough."""
+    rows, columns = ([(axis.size, axis.strides[side]) for axis in free[side]] for side in range(2))
+    return (
+        rows == columns
+        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
+        and _total(sums) >= MIRRORED
     )
 
 

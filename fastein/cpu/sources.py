@@ -61,9 +61,15 @@ def _blocks(plan: Contraction) -> str:
     def pack(side: int) -> list[str]:
         return [] if plan.packing[side] == "direct" else [f"pack({SIDES[side]}, steps)"]
 
-    shared, own, steps = plan.shared, 1 - plan.shared, 2
-    inner = loop(own, [*pack(own), "tiles(rows, columns, steps)"])
-    lines = loop(shared, loop(steps, [*pack(shared), *inner]))
+    rows, columns, steps = range(3)
+    multiply = "tiles(rows, columns, steps)"
+    if plan.lanes is not None:
+        lane = _loop("lane in lanes", loop(steps, [*pack(rows), *pack(columns), multiply]))
+        lines = loop(columns, loop(rows, [*lane, "interleave(rows, columns, lanes)"]))
+        lines = _loop(f"lanes in blocks({plan.lanes.size}, {plan.staged})", lines)
+    else:
+        shared, own = plan.shared, 1 - plan.shared
+        lines = loop(shared, loop(steps, [*pack(shared), *loop(own, [*pack(own), multiply])]))
     matrices = prod([axis.size for axis in plan.batch])
     if matrices > 1:
         lines = _loop(f"matrix in range({matrices})", lines)
