@@ -122,6 +122,20 @@ cdef class LoopNest:
                 nest.stride[p * self.rank + a] = self.stride[p * self.rank + source]
         return nest
 
+    def with_output(self, tuple strides):
+        """The same nest with other strides of the output (one per loop)."""
+        cdef LoopNest nest
+        cdef int[64] order
+        cdef int a
+        if len(strides) != self.rank:
+            raise ValueError(f"{strides!r} are not the strides of {self.rank} loops")
+        for a in range(self.rank):
+            order[a] = a
+        nest = self.permuted(order)
+        for a in range(self.rank):
+            nest.stride[self.nin * self.rank + a] = strides[a]
+        return nest
+
     def __eq__(self, other):
         if type(other) is not LoopNest:
             return NotImplemented

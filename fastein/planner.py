@@ -16,7 +16,7 @@ from . import _nest
 from .arena import INTP_MAX, RESULT, lay_out
 from .equation import Equation, bind, check_out
 from .errors import EinsumError, compose, quoted
-from .path import SMALL_WORK, Path, Term, contraction_path, walk
+from .path import SMALL_WORK, Path, Term, contraction_path, loop_cost, path_cost, walk
 from .plan import (
     Clear,
     Contract,
@@ -31,6 +31,8 @@ from .plan import (
 )
 from .target import Target
 
+MOST_FUSED = 4  # operands of a nest that may take the place of a path
+MOST_EXTRA = 8  # times the arithmetic of the path that it may do
 MOST_OBJECTS = 60  # operands that one call of numpy.einsum takes
 # dtypes that C has: everything but object, strings, dates and structures
 C_KINDS = frozenset("?bBhHiIlLqQefdgFDG")
@@ -183,6 +185,8 @@ class _Planner:
             return [Clear(RESULT)]
         slots = [Slot(k, term) for k, term in enumerate(self.equation.terms)]
         path = self._path(slots)
+        if self._fuses(slots, path):
+            path = (tuple(range(len(slots))),)
         if self.dtype.char == "O":
             self._contract_along(slots, path, Slot(RESULT, output), self.dtype)
             return self.steps
@@ -244,6 +248,47 @@ class _Planner:
             optimize,
             options.memory_limit,
         )
+
+    def _fuses(self, slots: list[Slot], path: Path) -> bool:
+        """Whether one nest over all operands takes less time than a path of several steps.
+
+        It does more arithmetic, but writes no intermediates.
+        """
+        if len(path) < 2 or self.options.optimize != "auto" or len(slots) > MOST_FUSED:
+            return False
+        if any(self.layouts[slot.number].dtype != self.dtype for slot in slots):
+            return False
+        if self.dtype.char not in C_KINDS:
+            return False
+        everything = (tuple(range(len(slots))),)
+        alone = loop_cost([slot.term for slot in slots], self.equation.output, self.sizes)
+        terms = [slot.term for slot in slots]
+        if alone > MOST_EXTRA * path_cost(terms, self.equation.output, self.sizes, path):
+            return False
+        return self._seconds(slots, everything) <= self._seconds(slots, path)
+
+    def _seconds(self, slots: list[Slot], path: Path) -> float:
+        """Estimate the time of a path, the intermediates stored row by row."""
+        itemsize = self.dtype.itemsize
+        operands = [
+            (slot.term, layout.shape, layout.strides)
+            for slot in slots
+            for layout in (self.layouts[slot.number],)
+        ]
+        seconds = 0.0
+        steps = walk([slot.term for slot in slots], self.equation.output, path)
+        for number, (positions, _, kept) in enumerate(steps):
+            taken = tuple([operands[p] for p in positions])
+            for p in sorted(positions, reverse=True):
+                del operands[p]
+            shape = tuple([self.sizes[x] for x in kept])
+            strides = tuple([itemsize * math.prod(shape[k + 1 :]) for k in range(len(shape))])
+            if number == len(steps) - 1:
+                strides = self.result.strides
+            nest = _nest.build(self.dtype, self.sizes, taken, kept, strides)
+            seconds += self.target.seconds(nest)
+            operands.append((kept, shape, strides))
+        return seconds
 
     def _converted(self, slot: Slot, dtype: np.dtype[Any]) -> Slot:
         """The slot itself if kernels can read it as it is, else a copy that they can."""

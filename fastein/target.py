@@ -26,6 +26,10 @@ class Target(Protocol):
         """Choose family, loop order and vector axis. Pure."""
         ...
 
+    def seconds(self, nest: LoopNest) -> float:
+        """Estimate the time of a nest, by its arithmetic and the bytes it moves. Pure."""
+        ...
+
     def executable(self, plan: Plan) -> Any:
         """Make a plan callable: kernels looked up or built, layouts turned into C arrays."""
         ...

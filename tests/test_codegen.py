@@ -33,11 +33,17 @@ FORMS = {
     "matmul_kij": ("complex128", "+..", "ss0", "s01", "0s1"),
     "sums_split_by_output": ("bool", ".+.+", "s00s", "0ss1", "s0s0"),
     "many_operands": ("float64", ".", *["1"] * 11),
+    "dot_long": ("float32", "+", "1", "0", {"long": True}),
+    "matvec_long": ("float64", ".+", "s1", "01", "s0", {"long": True}),
+    "column_sums_shared": ("float64", "+.", "s1", "01", {"shared": 1, "jam": False}),
+    "column_sums_float16": ("float16", "+.", "s1", "01", {"wide": True}),
 }
 
 
 def make(dtype, loops, *access):
-    return Form(dtype, tuple(loop == "+" for loop in loops), access)
+    options = access[-1] if isinstance(access[-1], dict) else {}
+    access = tuple(x for x in access if isinstance(x, str))
+    return Form(dtype, tuple(loop == "+" for loop in loops), access, **options)
 
 
 def nest(dtype, sizes, strides, summed):

@@ -172,6 +172,7 @@ LAZY = {
     "cpu.primitives",
     "cpu.tile_intrinsics",
     "cpu.tile_scatter",
+    "cpu.vector_primitives",
     "cpu.vectors",
 }
 

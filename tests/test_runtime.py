@@ -162,7 +162,7 @@ def accounts(monkeypatch):
     """No kernel has earned anything yet, and compiling is counted instead of done."""
     compiled = []
     monkeypatch.setattr(tiers, "_tiers", {})
-    monkeypatch.setattr(tiers, "compiled", lambda nest: compiled.append(nest) or "kernel")
+    monkeypatch.setattr(tiers, "compiled", lambda form: compiled.append(form) or "kernel")
     return compiled
 
 
@@ -182,7 +182,7 @@ def test_a_tier_promotes_once_its_seconds_are_spent(accounts):
     assert accounts == []
     assert tier.spend(0.2 * tiers.COMPILE_SECONDS) == "kernel"
     assert tier.spend(9.0) == "kernel"
-    assert accounts == [tier.nest]
+    assert accounts == [tier.form]
 
 
 def test_what_cannot_be_compiled_is_tried_once(accounts, monkeypatch):
@@ -317,6 +317,13 @@ def test_a_compiler_that_fails_costs_a_warning(accounts, monkeypatch):
     with pytest.warns(RuntimeWarning, match="no compiler here"):
         assert tier.spend(9.0) is None
     assert tier.spend(9.0) is None  # and no second one
+
+
+def test_the_number_of_kernels_is_bounded(accounts, monkeypatch):
+    monkeypatch.setattr(tiers, "MOST_KERNELS", 2)
+    steps = [only_step(equation, LARGE) for equation in ("ij->i", "ij->j", "ij->", "ij->i")]
+    assert [step.tier is None for step in steps] == [False, False, True, False]
+    assert steps[0].tier is steps[3].tier
 
 
 def test_a_new_shape_runs_the_kernel_of_its_kind(monkeypatch):

@@ -1,3 +1,4 @@
+from .._nest cimport LoopNest
 from ._inner_loops cimport inner_t
 from ._loop_pairs cimport pair_t
 
@@ -18,5 +19,6 @@ ctypedef struct Header:
     char **pointers
     Py_ssize_t *steps
 
+cdef int prepare(Header *header, LoopNest nest) except -1
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil

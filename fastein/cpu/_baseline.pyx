@@ -7,10 +7,34 @@ small work it is the fastest answer there is. One walker steps the outer loops; 
 one is a loop of `_inner_loops`, the innermost two may be a pair (see `_loop_pairs.pxd`), chosen
 when the plan is made.
 """
+from .._nest cimport LoopNest
+from ._inner_loops cimport Loops, loops_for
 from ._loop_pairs cimport PAIR_OPERANDS
+from ._map_pairs cimport map_pair
+from ._sum_pairs cimport sum_pair
+from ._triple_pairs cimport triple_pair
 
 cdef enum:
     CHUNK = 8192  # terms added up one after the other
+
+
+cdef int prepare(Header *header, LoopNest nest) except -1:
+    """Choose the inner loops of a nest, which must outlive the header."""
+    cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
+    cdef Loops loops = loops_for(nest.dtype.num)
+    header.rank = nest.rank
+    header.nin = nest.nin
+    header.is_summed = nest.is_summed
+    header.pointers = NULL
+    header.steps = NULL
+    header.inner = loops.dot if summed else loops.map
+    if nest.nin == 3:
+        header.pair = triple_pair(nest)
+    else:
+        header.pair = sum_pair(nest) if summed else map_pair(nest)
+    if header.inner == NULL:
+        raise TypeError(f"no loop nest for {nest.dtype}")
+    return 0
 
 
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,

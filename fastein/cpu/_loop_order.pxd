@@ -8,4 +8,4 @@ ctypedef struct Rates:
     double vector_bytes
 
 cdef Rates rates_of(machine) except *
-cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept
+cdef double order_loops(LoopNest nest, Rates *rates, int *order, bint streams=*) noexcept

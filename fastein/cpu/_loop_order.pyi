@@ -1,4 +1,6 @@
 from .._nest import LoopNest
 from .machine import Machine
 
-def loop_order(nest: LoopNest, machine: Machine) -> tuple[tuple[int, ...], float]: ...
+def loop_order(
+    nest: LoopNest, machine: Machine, streams: bool = False
+) -> tuple[tuple[int, ...], float]: ...

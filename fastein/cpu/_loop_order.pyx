@@ -9,7 +9,7 @@ from .._nest cimport LoopNest
 cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
 
 
-def loop_order(LoopNest nest, machine):
+def loop_order(LoopNest nest, machine, bint streams=False):
     """The order of the loops, outermost first, and the estimated time on one core.
 
     The innermost loop is the one that costs least by the strides that it walks; the others
@@ -23,6 +23,8 @@ def loop_order(LoopNest nest, machine):
     nest : LoopNest
     machine : fastein.cpu.machine.Machine
         The rates to estimate with.
+    streams : bool
+        Whether all but the innermost loop follow by stride, sums or not, float16 like the others.
 
     Returns
     -------
@@ -31,7 +33,7 @@ def loop_order(LoopNest nest, machine):
     """
     cdef int[64] order
     cdef Rates rates = rates_of(machine)
-    cdef double seconds = order_loops(nest, &rates, order)
+    cdef double seconds = order_loops(nest, &rates, order, streams)
     return tuple([order[a] for a in range(nest.rank)]), seconds
 
 
@@ -39,7 +41,8 @@ cdef Rates rates_of(machine) except *:
     return Rates(machine.cycle, machine.strided_access, machine.run_overhead, machine.vector_bytes)
 
 
-cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept:
+cdef double order_loops(LoopNest nest, Rates *rates, int *order,
+                        bint streams=False) noexcept:
     """Write the order of the loops; the estimated time."""
     cdef double contiguous = rates.cycle * nest.itemsize / rates.vector_bytes
     cdef double each, seconds, best_seconds = -1.0, total = nest.work()
@@ -48,7 +51,7 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept:
     cdef Py_ssize_t step
     if rank == 0:
         return rates.run_overhead
-    if nest.is_half:
+    if nest.is_half and not streams:
         for a in range(rank):
             sums_only = sums_only or nest.is_summed[a] != 0
     for a in range(rank):
@@ -66,11 +69,11 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order) noexcept:
         seconds = total * (each + rates.run_overhead / nest.size[a])
         if best_seconds < 0 or seconds < best_seconds:
             best, best_seconds = a, seconds
-    around(nest, best, order)
+    around(nest, best, order, streams)
     return best_seconds
 
 
-cdef void around(LoopNest nest, int innermost, int *order) noexcept:
+cdef void around(LoopNest nest, int innermost, int *order, bint streams) noexcept:
     """Write the order with `innermost` last, the others by reach.
 
     Sums go inside where the innermost is one, and where everything stays in cache: next to the
@@ -78,7 +81,8 @@ cdef void around(LoopNest nest, int innermost, int *order) noexcept:
     """
     cdef int rank = nest.rank, nop = nest.nin + 1, a, p, k, count = 0
     cdef double[64] reach
-    cdef bint sums_last = nest.is_summed[innermost] != 0 or nest.work() < IN_CACHE
+    cdef bint sums_last = not streams and (nest.is_summed[innermost] != 0
+                                           or nest.work() < IN_CACHE)
     for a in range(rank):
         if a == innermost:
             continue

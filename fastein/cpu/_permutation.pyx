@@ -240,7 +240,7 @@ cdef class Runner:
         call.rooms = line_up(memory) if memory != NULL else line_up(near)
         try:
             if threads > 1:
-                share(tickets, NULL, self.nest, <char *>&call, threads, threads)
+                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
             elif self.nbytes < GIL_BYTES:
                 tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
             else:

@@ -1,7 +1,8 @@
 from numpy cimport npy_intp
 
 from .._nest cimport LoopNest
-from ._baseline cimport Header, kernel_t
+from ._baseline cimport Header
+from ._kernel_run cimport KernelRun
 
 
 cdef class Step:
@@ -10,11 +11,12 @@ cdef class Step:
 
 cdef class NestStep(Step):
     cdef readonly LoopNest nest
+    cdef object _traversal
     cdef object _tier
+    cdef bint may_generate
     cdef bint may_promote
     cdef bint called
-    cdef readonly object kernel
-    cdef kernel_t function
+    cdef KernelRun generated
     cdef Header header
     cdef int *slots
     cdef double work
@@ -22,6 +24,10 @@ cdef class NestStep(Step):
 
     cdef int perform_many(self, char **slots) except -1
     cdef int perform_large(self, char **data, Header *header) except -1
+    cdef int perform_baseline(self, char **data, Header *header) except -1
+    cdef object account(self)
+    cdef int book(self, object tier, double seconds) except -1
+    cdef Py_ssize_t threads(self) except -1
 
 
 cdef class Executable:

@@ -2,13 +2,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from .._nest import LoopNest
-from ..plan import Layout, Plan
+from ..plan import Plan
+from ._placed import Placed
 from .compiler import Kernel
 from .tiers import Tier
+from .traversal import Traversal
 
 PROMOTE_ITERATIONS: int
 
-class Placed: ...
 class Step: ...
 
 class ClearStep(Step):
@@ -26,14 +27,21 @@ class MatmulStep(Step):
         c: Placed,
         multiply: Callable[[Any, Any, Any], bool],
         nest: NestStep,
+        promotes: bool = False,
     ) -> None: ...
 
 class NestStep(Step):
     def __init__(
-        self, nest: LoopNest, slots: tuple[int, ...] | None = None, parallel: bool = False
+        self,
+        nest: LoopNest,
+        slots: tuple[int, ...] | None = None,
+        parallel: bool = False,
+        traversal: Traversal | None = None,
     ) -> None: ...
     @property
     def nest(self) -> LoopNest: ...
+    @property
+    def traversal(self) -> Traversal | None: ...
     @property
     def tier(self) -> Tier | None: ...
     @property
@@ -52,5 +60,3 @@ class Executable:
     @property
     def steps(self) -> tuple[Any, ...]: ...
     def __call__(self, *operands: Any, out: Any = None) -> Any: ...
-
-def place(layout: Layout) -> Placed: ...

@@ -19,16 +19,14 @@ import numpy as np
 
 from ..config import settings
 from .._nest cimport LoopNest
-from ._baseline cimport NEAR, Header, kernel_t
+from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
-from ._inner_loops cimport Loops, loops_for
-from ._map_pairs cimport map_pair
+from ._kernel_run cimport KernelRun
+from ._placed cimport Placed
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
-from ._sum_pairs cimport sum_pair
 from ._threads cimport share
-from ._triple_pairs cimport triple_pair
 
 cnp.import_array()
 
@@ -51,36 +49,6 @@ cdef double SHARE_WORK = 5e5
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
-
-
-cdef class Placed:
-    """The layout of an array whose memory is known only when it runs."""
-
-    cdef int ndim
-    cdef npy_intp *shape
-    cdef npy_intp *strides
-    cdef object dtype
-
-    def __cinit__(self, shape, strides, dtype):
-        cdef int k
-        self.ndim = len(shape)
-        self.dtype = dtype
-        self.shape = <npy_intp *>malloc((2 * self.ndim + 1) * sizeof(npy_intp))
-        if self.shape == NULL:
-            raise MemoryError()
-        self.strides = self.shape + self.ndim
-        for k in range(self.ndim):
-            self.shape[k] = shape[k]
-            self.strides[k] = strides[k]
-
-    def __dealloc__(self):
-        free(self.shape)
-
-    cdef ndarray at(self, char *data):
-        """An array over `data`, which must outlive it."""
-        Py_INCREF(self.dtype)  # the call steals it
-        return fastein_wrap(self.dtype, self.ndim, self.shape, self.strides, data,
-                            cnp.NPY_ARRAY_WRITEABLE)
 
 
 cdef class Step:
@@ -127,7 +95,7 @@ cdef class MatmulStep(Step):
     """A product of matrices by NumPy's matmul.
 
     `multiply` gets the operands as N-d arrays and says whether the answer stands. If it does not,
-    `nest` gives the answer.
+    `nest` gives the answer. It does always, once its generated kernel is there, if `promotes`.
     """
 
     cdef int first
@@ -138,9 +106,12 @@ cdef class MatmulStep(Step):
     cdef Placed c
     cdef object multiply
     cdef NestStep nest
+    cdef bint promotes
 
-    def __init__(self, slots, Placed a, Placed b, Placed c, multiply, NestStep nest):
+    def __init__(self, slots, Placed a, Placed b, Placed c, multiply, NestStep nest,
+                 bint promotes=False):
         self.nest = nest
+        self.promotes = promotes
         self.first, self.second, self.target = slots
         self.a = a
         self.b = b
@@ -148,11 +119,17 @@ cdef class MatmulStep(Step):
         self.multiply = multiply
 
     cdef int perform(self, char **slots) except -1:
+        tier = self.nest.account() if self.promotes else None
+        if self.promotes and self.nest.generated is not None:
+            return self.nest.perform(slots)
+        start = perf_counter() if tier is not None else None
         with _quiet(all="ignore"):
             stands = self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
                                    self.c.at(slots[self.target]))
         if not stands:
             self.nest.perform(slots)
+        if tier is not None:
+            self.nest.book(tier, perf_counter() - start)
         return 0
 
 
@@ -161,13 +138,14 @@ cdef class NestStep(Step):
 
     Attributes
     ----------
+    traversal : fastein.cpu.traversal.Traversal or None
     tier : fastein.cpu.tiers.Tier or None
-        The account of the nest's kind; None for small nests, and where nothing is promoted.
+        The account of the traversal's form; None for small nests, and where nothing is promoted.
     kernel : object or None
         The generated kernel in use; None while the baseline nest runs.
     """
 
-    def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False):
+    def __cinit__(self, LoopNest nest, tuple slots=None, bint parallel=False, traversal=None):
         cdef int k
         self.nest = nest
         self.parallel = parallel
@@ -178,38 +156,41 @@ cdef class NestStep(Step):
             raise MemoryError()
         for k in range(nest.nin + 1):
             self.slots[k] = k if slots is None else slots[k]
-        self.header.rank = nest.rank
-        self.header.nin = nest.nin
-        self.header.is_summed = nest.is_summed
-        self.header.pointers = NULL
-        self.header.steps = NULL
-        cdef Loops loops = loops_for(nest.dtype.num)
-        cdef bint summed = nest.rank > 0 and nest.is_summed[nest.rank - 1]
-        self.header.inner = loops.dot if summed else loops.map
-        if nest.nin == 3:
-            self.header.pair = triple_pair(nest)
-        else:
-            self.header.pair = sum_pair(nest) if summed else map_pair(nest)
-        self.function = baseline
-        if self.header.inner == NULL:
-            raise TypeError(f"no loop nest for {nest.dtype}")
+        prepare(&self.header, nest)
+        self._traversal = traversal
+        self.may_generate = True
 
     def __dealloc__(self):
         free(self.slots)
 
     @property
+    def traversal(self):
+        """How a generated kernel goes through the nest; None if there can be no such kernel."""
+        if self._traversal is None and self.may_generate:
+            from .codegen import CannotCompile
+            from .traversal import traversal
+
+            try:
+                self._traversal = traversal(self.nest)
+            except CannotCompile:
+                self.may_generate = self.may_promote = False
+        return self._traversal
+
+    @property
     def tier(self):
-        if self.may_promote and self._tier is None:
+        if self._tier is None and self.may_promote and self.traversal is not None:
             from .tiers import tier_of
 
-            self._tier = tier_of(self.nest)
-            self.may_promote = self._tier is not None
+            self._tier = tier_of(self.traversal.form)
         return self._tier
 
+    @property
+    def kernel(self):
+        return None if self.generated is None else self.generated.kernel
+
     def use(self, kernel):
-        """Run a generated kernel from now on."""
-        self.kernel = kernel
-        self.function = <kernel_t><uintptr_t>kernel.address
+        """Run a generated kernel, that of the step's traversal, from now on."""
+        self.generated = KernelRun(self.traversal, kernel)
 
     cdef int perform(self, char **slots) except -1:
         cdef char *near[NEAR]
@@ -218,9 +199,9 @@ cdef class NestStep(Step):
             return self.perform_many(slots)
         for k in range(nop):
             near[k] = slots[self.slots[k]]
-        if self.work < PROMOTE_WORK:
-            self.function(near, self.nest.size, self.nest.stride, <char *>&self.header,
-                          0, self.nest.size[0] if self.nest.rank else 1)
+        if self.work < PROMOTE_WORK and self.generated is None:
+            baseline(near, self.nest.size, self.nest.stride, <char *>&self.header,
+                     0, self.nest.size[0] if self.nest.rank else 1)
             return 0
         return self.perform_large(near, &self.header)
 
@@ -242,33 +223,45 @@ cdef class NestStep(Step):
         return 0
 
     cdef int perform_large(self, char **data, Header *header) except -1:
-        cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
-        cdef Py_ssize_t threads = 1
-        cdef kernel_t function = self.function
+        tier = self.account()
+        if self.generated is not None:
+            return self.generated.perform(data, self.threads())
+        start = perf_counter() if tier is not None else None
+        self.perform_baseline(data, header)
+        if tier is not None:
+            self.book(tier, perf_counter() - start)
+        return 0
+
+    cdef object account(self):
+        """The account to book the next call on, if it is to be; the generated kernel, if earned."""
         tier = None
-        if self.kernel is None and self.may_promote:
+        if self.generated is None and self.may_promote:
             # accounts are for what is called again, or long: a first call is not kept waiting
             if self.called or self.work >= SHARE_WORK:
                 tier = self.tier
             self.called = True
             if tier is not None and tier.kernel is not None:  # earned by calls of other shapes
                 self.use(tier.kernel)
-                function = self.function
                 tier = None
-        start = perf_counter() if tier is not None else None
-        # the pointers in the header are one kernel call's room: no sharing where there are any
-        if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
-            threads = min(<Py_ssize_t>settings.num_threads, n)
-        if threads > 1:
-            share(function, data, self.nest, <char *>header, n, threads)
-        else:
-            with nogil:
-                function(data, self.nest.size, self.nest.stride, <char *>header, 0, n)
-        if tier is not None:
-            kernel = tier.spend(perf_counter() - start)
-            if kernel is not None:
-                self.use(kernel)
+        return tier
+
+    cdef int book(self, object tier, double seconds) except -1:
+        """Book time spent without the generated kernel."""
+        kernel = tier.spend(seconds)
+        if kernel is not None:
+            self.use(kernel)
         return 0
+
+    cdef int perform_baseline(self, char **data, Header *header) except -1:
+        cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
+        # the pointers in the header are one kernel call's room: no sharing where there are any
+        cdef bint parallel = self.parallel and header.pointers == NULL
+        cdef Py_ssize_t threads = min(self.threads(), n) if parallel else 1
+        share(baseline, data, self.nest, <char *>header, n, threads, threads, 1)
+        return 0
+
+    cdef Py_ssize_t threads(self) except -1:
+        return <Py_ssize_t>settings.num_threads if self.work >= SHARE_WORK else 1
 
 
 cdef class Executable:
@@ -416,8 +409,3 @@ cdef Executable loops_executable(object dtype, int nin, int ndim, npy_intp *shap
 
 cdef inline char *_aligned(char *address) noexcept:
     return address + (-<uintptr_t>address) % ALIGNMENT
-
-
-def place(layout):
-    """The C arrays of a `Layout`."""
-    return Placed(layout.shape, layout.strides, layout.dtype)

@@ -36,6 +36,7 @@ cdef struct Job:
     Py_ssize_t *stride
     char *scratch
     Py_ssize_t n
+    Py_ssize_t grain    # all shares but the last are a multiple of it
     Py_ssize_t shares
     long long drawn     # shares that somebody does or has done
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
@@ -53,13 +54,14 @@ cdef object _starting = allocate_lock()
 
 cdef void work_off(Job *job) noexcept nogil:
     """Do shares until there are none left."""
-    cdef Py_ssize_t share
+    cdef Py_ssize_t share, begin, end, units = (job.n + job.grain - 1) // job.grain
     while True:
         share = add(&job.drawn, 1)
         if share >= job.shares:
             return
-        job.function(job.data, job.size, job.stride, job.scratch, job.n * share // job.shares,
-                     job.n * (share + 1) // job.shares)
+        begin = units * share // job.shares * job.grain
+        end = min(job.n, units * (share + 1) // job.shares * job.grain)
+        job.function(job.data, job.size, job.stride, job.scratch, begin, end)
 
 
 cdef void serve(Mailbox *box) noexcept nogil:
@@ -150,11 +152,11 @@ cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
     return True
 
 
-cdef void run_shared(Job *job) noexcept nogil:
-    """Do a job together with idle threads, the caller doing its part."""
+cdef void run_shared(Job *job, Py_ssize_t helpers) noexcept nogil:
+    """Do a job together with so many idle threads, the caller doing its part."""
     cdef Py_ssize_t handed = 0, k
     for k in range(_threads):
-        if handed == job.shares - 1:
+        if handed == helpers:
             break
         handed += hand_over(&_mailboxes[k], job)
     work_off(job)
@@ -165,15 +167,17 @@ cdef void run_shared(Job *job) noexcept nogil:
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads) except -1:
-    """Run a kernel's outermost loop of `n` in equal shares on at most so many threads."""
+               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain) except -1:
+    """Run a kernel's shared loop of `n` in equal shares on at most so many threads."""
     cdef Job job
-    if _threads < threads - 1:
+    shares = min(shares, (n + grain - 1) // grain)
+    threads = min(threads, shares)
+    if threads > 1 and _threads < threads - 1:
         start_threads(threads - 1)
     job.function, job.data, job.scratch = function, data, scratch
     job.size, job.stride = nest.size, nest.stride
-    job.n, job.shares = n, threads
+    job.n, job.shares, job.grain = n, shares, grain
     job.drawn = job.settled = 0
     with nogil:
-        run_shared(&job)
+        run_shared(&job, threads - 1)
     return 0

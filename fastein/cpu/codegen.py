@@ -5,7 +5,9 @@ the same form share one source, hence one compiled kernel, whatever their sizes 
 
 The kernel takes the loops in the order in which the nest lists them:
 
-* a trailing run of summed loops adds into a register (``total``), stored once: a dot product;
+* a trailing run of summed loops adds into a register (``total``), stored once: a dot product. If
+  the loop around it re-reads an operand, four of its rows share every pass (``total1`` ...). Long
+  sums are added up in parts, which bounds their rounding errors as pairwise summation would;
 * otherwise the innermost loop runs along the output and stores every product: a map;
 * summed loops further out make the stores additions, after a pass that zeroes what they add to,
   so that the old content of the output is never read. If the next loop around a map is summed,
@@ -19,20 +21,28 @@ counts in bytes: ``a_i[j * step_aj]`` is the element ``j * step_aj`` bytes behin
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
-#: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
-VERSION = 1
+from .rendering import (
+    ITEMSIZE,
+    REMARKS,
+    assign,
+    function,
+    heading,
+    indent,
+    joined,
+    listing,
+    loop_name,
+    operand_name,
+    wrap,
+)
 
-ITEMSIZE = {
-    "bool": 1,
-    **{f"{sign}int{bits}": bits // 8 for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": bits // 8 for bits in (16, 32, 64)},
-    **{f"complex{bits}": bits // 8 for bits in (64, 128)},
-}
+#: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
+VERSION = 2
+
 # Compiling takes 0.03 to 0.2 s in the usual cases, 0.9 s for 10 loops, 5 s for 20: beyond these
 # bounds the baseline serves for ever.
 MAX_RANK = 12
@@ -43,12 +53,19 @@ MAX_INPUTS = 32
 ROWS = 4
 JAM_INPUTS = 4
 
+# What `_jams` goes by. A matrix of 200 columns times a vector: 32 GB/s, in rows of four 12; of
+# 6,000 columns: 20 GB/s, in rows of four 28.
+STREAM = 1 << 20  # bytes
+REUSE = 4
+DOT_ROW = 16 << 10
+MAP_ROW = 4 << 10
+
+#: Terms that are added up one after the other (in each lane of a vector).
+PART = 8192
+
 #: Dtypes that processors gather. A dot product over a strided operand of these is vectorised by
 #: ``gathered`` (44 to 18 us for 'ij,ji->' of 200x200 float64); maps and the others lose by it.
 GATHERED = frozenset({"int32", "uint32", "int64", "uint64", "float32", "float64"})
-
-_WIDTH = 96
-_REMARKS = {"bool": "bool: OR of AND", "float16": "float16, summed in float32"}
 
 
 class CannotCompile(Exception):  # noqa: N818 (a fact about the nest, not a fault)
@@ -69,11 +86,26 @@ class Form:
         Per operand (inputs, then the output) one character per loop: ``"0"`` where the operand
         stands still, ``"1"`` where it moves by one element (told apart on the innermost loop
         only), ``"s"`` where it moves by any other stride.
+    shared : int
+        The loop of which the kernel does a share, from ``begin`` to ``end``.
+    long : bool
+        Whether the innermost loop is a sum that is added up in parts.
+    wide : bool
+        Whether the output is float32, for inputs of float16.
+    jam : bool
+        Whether several rows may share a pass (see `jammed`).
+    streams : int
+        Elements of a vector that is written past the caches; 0 if the output goes through them.
     """
 
     dtype: str
     summed: tuple[bool, ...]
     access: tuple[str, ...]
+    shared: int = 0
+    long: bool = False
+    wide: bool = False
+    jam: bool = True
+    streams: int = 0
 
     @property
     def nin(self) -> int:
@@ -95,19 +127,59 @@ class Form:
 
     @property
     def jammed(self) -> int | None:
-        """The summed loop right around a map, `ROWS` of whose rows share one pass; or None."""
-        depth = self.rank - 2
-        around_map = depth >= 0 and self.trailing == self.rank and self.summed[depth]
-        return depth if around_map and self.nin <= JAM_INPUTS else None
+        """The loop of which `ROWS` rows share one pass over an operand; or None.
+
+        It is the summed loop right around a map, or the loop around a dot product along which one
+        factor moves and another stands still.
+        """
+        depth = min(self.trailing, self.rank - 1) - 1
+        if depth < 0 or self.nin > JAM_INPUTS or not self.jam:
+            return None
+        if self.trailing == self.rank:
+            return depth if self.summed[depth] else None
+        inner = [access[depth] for access in self.access[:-1] if access[-1] != "0"]
+        return depth if self.trailing == self.rank - 1 and len(set(inner)) > 1 else None
 
     @property
     def accumulates(self) -> bool:
         """Whether a summed loop encloses an output loop, so that stores add to the output."""
         return any(self.summed[: self.trailing])
 
+    @property
+    def written(self) -> str:
+        """The dtype of the output."""
+        return "float32" if self.wide else self.dtype
 
-def form(nest: Any) -> Form:
+    def source(self) -> str:
+        """Return the source of the kernel."""
+        return render(self)
+
+    def __str__(self) -> str:
+        how = ["loops " + "".join("+" if summed else "." for summed in self.summed)]
+        if self.jammed is not None:
+            how.append(f"{ROWS} rows a pass")
+        if self.long:
+            how.append(f"parts of {PART}")
+        if self.wide:
+            how.append("summed in float32")
+        if self.streams:
+            how.append("streaming stores")
+        return ", ".join(how)
+
+
+def form(nest: Any, shared: int = 0, wide: bool = False, vector_bytes: int = 0) -> Form:
     """Return the form of a `LoopNest`.
+
+    Parameters
+    ----------
+    nest : LoopNest
+        Its loops run in the order of its axes.
+    shared : int
+        The loop of which a kernel does a share.
+    wide : bool
+        Whether the output, whose strides the nest has, is float32 for inputs of float16.
+    vector_bytes : int
+        Bytes of a vector if the output is to be written past the caches, where that can be.
 
     Raises
     ------
@@ -122,46 +194,81 @@ def form(nest: Any) -> Form:
     if nest.nin > MAX_INPUTS:
         raise CannotCompile(f"{nest.nin} inputs; generated kernels take at most {MAX_INPUTS}")
 
-    def access(strides: tuple[int, ...]) -> str:
-        units = (ITEMSIZE[name] if loop == rank - 1 else None for loop in range(rank))
+    def access(strides: Sequence[int], itemsize: int) -> str:
+        units = (itemsize if loop == rank - 1 else None for loop in range(rank))
         return "".join(
             "0" if stride == 0 else "1" if stride == unit else "s"
             for stride, unit in zip(strides, units, strict=True)
         )
 
-    return Form(name, tuple(map(bool, nest.summed)), tuple(map(access, nest.strides)))
+    sizes = [ITEMSIZE[name]] * nest.nin + [ITEMSIZE["float32" if wide else name]]
+    summed = tuple(map(bool, nest.summed))
+    long = rank > 0 and summed[-1] and nest.sizes[-1] > PART
+    accesses = tuple(map(access, nest.strides, sizes))
+    found = Form(name, summed, accesses, shared, long, wide)
+    if vector_bytes and _can_stream(found):
+        return replace(found, streams=vector_bytes // ITEMSIZE[name])
+    if found.jammed is None or _jams(nest, ITEMSIZE[name]):
+        return found
+    return replace(found, jam=False)
+
+
+def _can_stream(form: Form) -> bool:
+    """Whether vectors are written whole: by a map that is contiguous and adds up nothing."""
+    along = {access[-1:] for access in form.access[: form.nin]}
+    contiguous = form.access[form.nin][-1:] == "1" and along <= {"0", "1"} and "1" in along
+    return contiguous and not any(form.summed)
+
+
+def _jams(nest: Any, itemsize: int) -> bool:
+    """Whether rows are to share passes, which costs more streams from memory.
+
+    It pays within the caches, where elements are used again and again, and where a row is too
+    long for the first cache to hold what is met again in the next one.
+    """
+    largest = max(_elements(nest.sizes, strides) for strides in nest.strides[: nest.nin])
+    if largest * itemsize < STREAM or prod(nest.sizes) >= REUSE * largest:
+        return True
+    longest: int = DOT_ROW if nest.summed[-1] else MAP_ROW
+    return bool(nest.sizes[-1] * itemsize > longest)
+
+
+def _elements(sizes: Sequence[int], strides: Sequence[int]) -> int:
+    return prod([n for n, stride in zip(sizes, strides, strict=True) if stride])
 
 
 def render(form: Form) -> str:
     """Return the source of the kernel: one function, ``nest``, in the ABI's parameters."""
-    assert not (form.dtype == "float16" and form.accumulates), (
+    assert not (form.written == "float16" and form.accumulates), (
         "float16 rounds once: its summed loops must be innermost"
     )
+    moves = [[_loop(form, x) for x in _moves(form, op)] for op in range(form.nin + 1)]
+    sums = [_loop(form, depth) for depth in range(form.rank) if form.summed[depth]]
+    notes = "; ".join([REMARKS.get(form.dtype, form.dtype), *_strides(form)])
     body = [*_prologue(form), *([""] if form.rank else []), *_level(form, 0)]
-    lines = [
-        *_header(form),
-        "def nest(data, shape, strides, scratch, begin, end):",
-        *_indent(body),
-    ]
-    return "\n".join(lines) + "\n"
+    if form.streams:
+        notes += "; out is written past the caches"
+        body.append("fence()")
+    return function(heading(moves, sums, notes), body)
 
 
 # Names. They are generated, never the user's labels.
 
 
 def _loop(form: Form, depth: int) -> str:
-    letters = "ijklmnpqrstuvwxyz"
-    return letters[depth] if form.rank <= len(letters) else f"i{depth}"
+    return loop_name(form.rank, depth)
 
 
 def _operand(form: Form, op: int) -> str:
-    if op == form.nin:
-        return "out"
-    return "abcdefgh"[op] if form.nin <= 8 else f"a{op}"
+    return operand_name(form.nin, op)
 
 
 def _step(form: Form, op: int, depth: int) -> str:
     return f"step_{_operand(form, op)}{_loop(form, depth)}"
+
+
+def _total(row: int) -> str:
+    return f"total{row}" if row else "total"
 
 
 def _moves(form: Form, op: int) -> list[int]:
@@ -179,33 +286,22 @@ def _at(form: Form, op: int, loops: list[int], row: int = 0) -> str:
 
 def _offset(form: Form, op: int, depth: int, row: int = 0) -> str:
     unit = form.access[op][depth] == "1"
-    step = str(ITEMSIZE[form.dtype]) if unit else _step(form, op, depth)
-    index = f"({_loop(form, depth)} + {row})" if row else _loop(form, depth)
+    itemsize = ITEMSIZE[form.written if op == form.nin else form.dtype]
+    step = str(itemsize) if unit else _step(form, op, depth)
+    index = _loop(form, depth)
+    if row and depth == form.jammed:
+        index = f"({index} + {row})"
     return index if step == "1" else f"{index} * {step}"
 
 
 def _cell(form: Form, op: int, row: int = 0) -> str:
     """Return the subscript expression of the element that all loops of operand `op` lead to."""
     *outer, last = _moves(form, op) or [-1]
-    offset = _offset(form, op, last) if last >= 0 else "0"
+    offset = _offset(form, op, last, row) if last >= 0 else "0"
     return f"{_at(form, op, outer, row)}[{offset}]"
 
 
 # Pieces of the source, as lists of lines that their callers indent.
-
-
-def _header(form: Form) -> list[str]:
-    """Say what the kernel computes and how the innermost loop meets the operands."""
-
-    def element(op: int) -> str:
-        loops = ",\0".join(_loop(form, depth) for depth in _moves(form, op))
-        return f"{_operand(form, op)}[{loops}]" if loops else _operand(form, op)
-
-    sums = ", ".join(_loop(form, depth) for depth in range(form.rank) if form.summed[depth])
-    product = " * ".join(element(op) for op in range(form.nin))
-    meaning = f"{element(form.nin)} = {f'sum over {sums} of ' if sums else ''}{product}"
-    notes = "; ".join([_REMARKS.get(form.dtype, form.dtype), *_strides(form)])
-    return _lines(f"{meaning}   ({notes})", _WIDTH, "# ", "#     ")
 
 
 def _strides(form: Form) -> list[str]:
@@ -213,18 +309,11 @@ def _strides(form: Form) -> list[str]:
     if not form.rank:
         return []
     groups = [
-        f"{_listing(names)} {word}"
+        f"{listing(names)} {word}"
         for kind, word in (("1", "contiguous"), ("s", "strided"))
         if (names := [_operand(form, op) for op, way in enumerate(form.access) if way[-1] == kind])
     ]
     return [f"along {_loop(form, form.rank - 1)}: {', '.join(groups)}"] if groups else []
-
-
-def _listing(names: list[str]) -> str:
-    """Return ``x``, ``x and y``, ``x, y and z``, or ``x ... z``."""
-    if len(names) > 4:
-        return f"{names[0]} ... {names[-1]}"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _prologue(form: Form) -> list[str]:
@@ -234,16 +323,16 @@ def _prologue(form: Form) -> list[str]:
         # An operand that no loop moves is one number.
         element = "" if _moves(form, op) else "[0]"
         lines.append(f"{_operand(form, op)} = operand(data, {op}, {form.dtype}){element}")
-    lines.append(f"out = output(data, {form.nin}, {form.dtype})")
-    sizes = {_loop(form, depth).upper(): f"shape[{depth}]" for depth in range(1, form.rank)}
-    lines += _assign(sizes)
+    lines.append(f"out = output(data, {form.nin}, {form.written})")
+    inner = [depth for depth in range(form.rank) if depth != form.shared]
+    lines += assign({_loop(form, depth).upper(): f"shape[{depth}]" for depth in inner})
     for op, access in enumerate(form.access):
         steps = {
             _step(form, op, depth): _stride(form, op, depth)
             for depth, kind in enumerate(access)
             if kind == "s"
         }
-        lines += _assign(steps)
+        lines += assign(steps)
     return lines
 
 
@@ -255,16 +344,20 @@ def _stride(form: Form, op: int, depth: int) -> str:
 
 def _level(form: Form, depth: int) -> list[str]:
     """Return the loops from `depth` inwards, with what goes before and after them."""
-    store = "+=" if form.accumulates else "="
+    if depth == form.trailing < form.rank:
+        return _sum(form)
     if depth == form.rank:
-        reduces = form.trailing < form.rank
-        return _wrap("total +=" if reduces else f"{_cell(form, form.nin)} {store}", _product(form))
+        return wrap(f"{_cell(form, form.nin)} {_store(form)}", _product(form))
+    if form.streams and depth == form.rank - 1:
+        return _streamed(form, depth)
     loops = _jam(form, depth) if depth == form.jammed else _around(form, depth)
-    if depth == form.trailing:
-        return [f"total = zero({form.dtype})", *loops, f"{_cell(form, form.nin)} {store} total"]
     if form.accumulates and depth == form.summed.index(True):
         return [*_fill(form, depth + 1), *loops]
     return loops
+
+
+def _store(form: Form) -> str:
+    return "+=" if form.accumulates else "="
 
 
 def _around(form: Form, depth: int, span: str = "") -> list[str]:
@@ -273,15 +366,83 @@ def _around(form: Form, depth: int, span: str = "") -> list[str]:
     return _for(form, depth, body, span)
 
 
+def _streamed(form: Form, depth: int) -> list[str]:
+    """Return the innermost loop of a map by whole vectors, and by elements before and after them.
+
+    Only a vector that fills its place in memory, aligned, can be written past the caches.
+    """
+    loop, (start, stop), lanes = _loop(form, depth), _bounds(form, depth), form.streams
+    moving = [op for op in range(form.nin) if form.access[op][depth] == "1"]
+    where = {op: _at(form, op, _moves(form, op)[:-1]) for op in (*moving, form.nin)}
+    item, out = ITEMSIZE[form.dtype], where[form.nin]
+    first = out if start == "0" else f"{out} + {start} * {item}"
+    length = stop if start == "0" else f"{stop} - {start}"
+    factors = _product(form)
+    vectors = [
+        f"{where[op]}_s[{loop} * {item}]" if op in moving else factor
+        for op, factor in enumerate(factors)
+    ]
+    single = wrap(f"{_cell(form, form.nin)} =", factors)
+    lead = f"lead({first}, {length}, {lanes})"
+    return [
+        *(f"{where[op]}_s = wide({where[op]}, {lanes})" for op in moving),
+        f"head = {lead if start == '0' else f'{start} + {lead}'}",
+        f"whole = head + ({stop} - head) // {lanes} * {lanes}",
+        *_for(form, depth, single, f"range({start}, head)"),
+        f"for {loop} in range(head, whole, {lanes}):",
+        *indent([f"stream({out}, {loop} * {item}, {' * '.join(vectors)})"]),
+        *_for(form, depth, single, f"range(whole, {stop})"),
+    ]
+
+
+def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:
+    """Return the trailing run of summed loops, several rows at a time, and the stores after it."""
+    zeros = [f"{_total(row)} = zero({form.dtype})" for row in rows]
+    stores = [f"{_cell(form, form.nin, row)} {_store(form)} {_total(row)}" for row in rows]
+    *outer, last = range(form.trailing, form.rank)
+    if form.long:
+        loops = _in_parts(form, last, rows)
+    else:
+        sums = [x for row in rows for x in wrap(f"{_total(row)} +=", _product(form, row))]
+        loops = _for(form, last, sums)
+    for depth in reversed(outer):
+        enter = [x for row in rows for x in _enter(form, depth, range(form.nin), row)]
+        loops = _for(form, depth, [*enter, *loops])
+    return [*zeros, *loops, *stores]
+
+
+def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
+    """Return the innermost, long sum as a sum of sums."""
+    loop = _loop(form, depth)
+    start, stop = _bounds(form, depth)
+    parts = [_total(row).replace("total", "part") for row in rows]
+    zeros = [f"{part} = zero({form.dtype})" for part in parts]
+    sums = [
+        line
+        for part, row in zip(parts, rows, strict=True)
+        for line in wrap(f"{part} +=", _product(form, row))
+    ]
+    inner = _for(form, depth, sums, f"range({loop}0, min({loop}0 + {PART}, {stop}))")
+    totals = [f"{_total(row)} += {part}" for part, row in zip(parts, rows, strict=True)]
+    head = f"for {loop}0 in range({start}, {stop}, {PART}):"
+    return [head, *indent([*zeros, *inner, *totals])]
+
+
 def _jam(form: Form, depth: int) -> list[str]:
-    """Return the summed loop `depth` around a map: several rows a pass, then the rows left."""
-    start, stop = ("0", _loop(form, depth).upper()) if depth else ("begin", "end")
-    whole = f"{stop} // {ROWS} * {ROWS}" if depth else f"begin + (end - begin) // {ROWS} * {ROWS}"
+    """Return loop `depth`, several of whose rows go into one pass, then its rows that are left."""
+    start, stop = _bounds(form, depth)
+    whole = f"{stop} // {ROWS} * {ROWS}"
+    if start != "0":
+        whole = f"{start} + ({stop} - {start}) // {ROWS} * {ROWS}"
     rows = range(ROWS)
-    products = [" * ".join(_product(form, row)) for row in rows]
-    sums = [f"{_cell(form, form.nin)} += (", *_indent(_joined(products, " + ")), ")"]
-    body = [line for row in rows for line in _enter(form, depth, range(form.nin), row)]
-    body += _for(form, depth + 1, sums)
+    operands = range(form.nin if form.summed[depth] else form.nin + 1)
+    body = [line for row in rows for line in _enter(form, depth, operands, row)]
+    if form.summed[depth]:
+        products = [" * ".join(_product(form, row)) for row in rows]
+        sums = [f"{_cell(form, form.nin)} += (", *indent(joined(products, " + ")), ")"]
+        body += _for(form, depth + 1, sums)
+    else:
+        body += _sum(form, rows)
     return [
         f"whole = {whole}",
         *_for(form, depth, body, f"range({start}, whole, {ROWS})"),
@@ -299,10 +460,14 @@ def _fill(form: Form, depth: int) -> list[str]:
     return _for(form, depth, body)
 
 
+def _bounds(form: Form, depth: int) -> tuple[str, str]:
+    return ("begin", "end") if depth == form.shared else ("0", _loop(form, depth).upper())
+
+
 def _for(form: Form, depth: int, body: list[str], span: str = "") -> list[str]:
-    loop = _loop(form, depth)
-    span = span or (f"range({loop.upper()})" if depth else "range(begin, end)")
-    return [f"for {loop} in {span}:", *_indent(body)]
+    start, stop = _bounds(form, depth)
+    span = span or (f"range({stop})" if start == "0" else f"range({start}, {stop})")
+    return [f"for {_loop(form, depth)} in {span}:", *indent(body)]
 
 
 def _enter(form: Form, depth: int, operands: Iterable[int], row: int = 0) -> list[str]:
@@ -313,12 +478,14 @@ def _enter(form: Form, depth: int, operands: Iterable[int], row: int = 0) -> lis
         if depth not in loops:
             continue
         inner, here = loops[: loops.index(depth)], loops[: loops.index(depth) + 1]
-        before, offset = _at(form, op, inner), _offset(form, op, depth, row)
-        name = _at(form, op, here, row)
+        name, before = _at(form, op, here, row), _at(form, op, inner, row)
+        if row and name == _at(form, op, here):
+            continue  # the rows have it in common
+        offset = _offset(form, op, depth, row)
         if here == loops:
             if op < form.nin and depth < form.rank - 1:
                 lines.append(f"{name} = {before}[{offset}]")
-        elif row:
+        elif row and depth == form.jammed:
             lines.append(f"{name} = {_at(form, op, here, row - 1)} + {_step(form, op, depth)}")
         else:
             lines.append(f"{name} = {before} + {offset}")
@@ -334,40 +501,3 @@ def _product(form: Form, row: int = 0) -> list[str]:
         return _cell(form, op, row) if inner else _at(form, op, loops, row)
 
     return [factor(op) for op in range(form.nin)]
-
-
-def _wrap(target: str, factors: list[str]) -> list[str]:
-    """Return ``target product`` on one line, or bracketed over several when it is long."""
-    product = " * ".join(factors)
-    if len(target) + len(product) <= _WIDTH // 2 or len(factors) == 1:
-        return [f"{target} {product}"]
-    return [f"{target} (", *_indent(_joined(factors, " * ")), ")"]
-
-
-def _joined(terms: list[str], operator: str) -> list[str]:
-    """Return ``term operator term ...`` in lines of moderate width, broken between terms only."""
-    return _lines(operator.join(term.replace(" ", "\0") for term in terms), _WIDTH // 2)
-
-
-def _lines(text: str, width: int, indent: str = "", hanging: str = "") -> list[str]:
-    """Wrap `text` at its spaces; NUL characters become spaces that it is not broken at."""
-    lines = textwrap.wrap(
-        text,
-        width,
-        initial_indent=indent,
-        subsequent_indent=hanging,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line.replace("\0", " ") for line in lines]
-
-
-def _assign(values: dict[str, str]) -> list[str]:
-    """Return ``x, y = p, q``, a few names a line."""
-    names = list(values)
-    groups = [names[start : start + 4] for start in range(0, len(names), 4)]
-    return [f"{', '.join(g)} = {', '.join(values[name] for name in g)}" for g in groups]
-
-
-def _indent(lines: Iterable[str]) -> list[str]:
-    return [f"    {line}" if line else "" for line in lines]

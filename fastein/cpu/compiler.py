@@ -56,11 +56,18 @@ def kernel(nest: Any) -> Kernel:
     CannotCompile
         If no kernel is generated for such a nest: the baseline runs it.
     """
-    form = codegen.form(nest)
+    return kernel_of_form(codegen.form(nest))
+
+
+def kernel_of_form(form: Any) -> Kernel:
+    """Return the kernel of all nests of a form (of `codegen`, `unrolled` or `crossed`)."""
     return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
-_rendered = functools.cache(codegen.render)
+@functools.cache
+def _rendered(form: Any) -> str:
+    source: str = form.source()
+    return source
 
 
 def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> Kernel:
@@ -109,11 +116,14 @@ def _primitives(dtype: str) -> dict[str, Any]:
     """Return the names that the source of a nest uses."""
     from numba import types
 
-    from fastein.cpu import primitives
+    from fastein.cpu import primitives, vector_primitives
 
-    names = ("gathered", "operand", "output", "zero")
+    names = ("gathered", "operand", "output", "wide", "zero")
+    vectors = ("across", "column", "fence", "lead", "prefetch", "stream", "tile", "zeros")
     return {
         **{name: getattr(primitives, name) for name in names},
+        **{name: getattr(vector_primitives, name) for name in vectors},
+        "float32": types.float32,  # of sums of float16
         dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
     }
 

@@ -31,6 +31,8 @@ class Machine:
     """Floating-point operations a second on float64."""
     copy_bytes: float = 2.5e9
     """Bytes a second of a transposing copy."""
+    stream_bytes: float = 2.5e10
+    """Bytes a second of what one core reads and writes in long runs."""
 
 
 MACHINE = Machine()

@@ -1,13 +1,15 @@
 """Typed primitives of the generated CPU kernels, as Numba types and operators.
 
-Generated source (:mod:`fastein.cpu.codegen`) works with two kinds of value only:
+Generated source (:mod:`fastein.cpu.codegen` and what it imports) works with two kinds of value:
 
 ``Pointer``
     what ``operand`` and ``output`` return. It counts in bytes: ``p + n`` lies ``n`` bytes further,
-    ``p[n]`` reads the element ``n`` bytes further, ``p[n] = x`` writes it.
+    ``p[n]`` reads the element ``n`` bytes further, ``p[n] = x`` writes it. ``wide(p, 3)`` is the
+    same place, from where three elements are read or written at a time.
 ``Element``
-    one element in a register, with ``+`` and ``*`` as `einsum` means them: OR and AND for bool,
-    wrap-around in the integer's own width, float32 for float16, the naive product for complex.
+    one element in a register, or a vector of them, with ``+`` and ``*`` as `einsum` means them: OR
+    and AND for bool, wrap-around in the integer's own width, float32 for float16, the naive product
+    for complex. Where a single element meets a vector it is in all its lanes.
 
 Both lower straight to LLVM IR. Addresses are ``getelementptr`` on ``i8`` and never make a round
 trip through integers, which LLVM 22 miscompiles. The output never overlaps an input, and the IR
@@ -19,6 +21,7 @@ Importing this module imports Numba; only :mod:`fastein.cpu.compiler` does, when
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -39,28 +42,39 @@ _F32 = ir.FloatType()
 class Pointer(types.Type):  # type: ignore[misc]
     """A byte address of elements of `dtype`; `writes` tells the output from the inputs."""
 
-    def __init__(self, dtype: types.Type, writes: bool) -> None:
+    def __init__(self, dtype: types.Type, writes: bool, lanes: int = 1) -> None:
         self.dtype = dtype
         self.writes = writes
-        super().__init__(f"{'Output' if writes else 'Input'}({dtype})")
+        self.lanes = lanes
+        super().__init__(f"{'Output' if writes else 'Input'}({dtype}, {lanes})")
 
 
 class Element(types.Type):  # type: ignore[misc]
-    """An element of a `dtype` array, held in the type that arithmetic wants."""
+    """An element, or a vector of them, of the dtype that arithmetic wants."""
 
-    def __init__(self, dtype: types.Type) -> None:
+    def __init__(self, dtype: types.Type, lanes: int = 1) -> None:
         self.dtype = dtype
-        super().__init__(f"Element({dtype})")
+        self.lanes = lanes
+        super().__init__(f"Element({dtype}, {lanes})")
 
 
-def register_type(dtype: types.Type) -> ir.Type:
-    """Return the LLVM type that holds an element of `dtype` in a register."""
+def elements_of(dtype: types.Type, lanes: int = 1) -> Element:
+    """Return the kind of element that a `dtype` array holds, once it is in a register."""
+    return Element(types.float32 if dtype == types.float16 else dtype, lanes)
+
+
+def register_type(dtype: types.Type, lanes: int = 1) -> ir.Type:
+    """Return the LLVM type that holds an element of `dtype`, or several, in a register."""
     if isinstance(dtype, types.Complex):
-        part = register_type(dtype.underlying_float)
+        part = register_type(dtype.underlying_float, lanes)
         return ir.LiteralStructType([part, part])
-    if isinstance(dtype, types.Float):
-        return ir.DoubleType() if dtype.bitwidth == 64 else _F32
-    return ir.IntType(8 if isinstance(dtype, types.Boolean) else dtype.bitwidth)
+    if isinstance(dtype, types.Float):  # float16 too, as float32
+        return _lanes(ir.DoubleType() if dtype.bitwidth == 64 else _F32, lanes)
+    return _lanes(ir.IntType(8 if isinstance(dtype, types.Boolean) else dtype.bitwidth), lanes)
+
+
+def _lanes(scalar: ir.Type, lanes: int) -> ir.Type:
+    return scalar if lanes == 1 else ir.VectorType(scalar, lanes)
 
 
 @register_model(Pointer)
@@ -72,7 +86,7 @@ class _PointerModel(models.PrimitiveModel):  # type: ignore[misc]
 @register_model(Element)
 class _ElementModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, fe_type: Element) -> None:
-        super().__init__(manager, fe_type, register_type(fe_type.dtype))
+        super().__init__(manager, fe_type, register_type(fe_type.dtype, fe_type.lanes))
 
 
 # Making pointers and zeros
@@ -100,10 +114,21 @@ def output(typingctx: Any, data: Any, index: Any, dtype: Any) -> Any:
     return _pointer(data, index, dtype, writes=True)
 
 
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def wide(typingctx: Any, pointer: Any, lanes: Any) -> Any:
+    """Return `pointer`, from where a constant number of contiguous elements is read or written."""
+    vectors = Pointer(pointer.dtype, pointer.writes, lanes.literal_value)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0]
+
+    return vectors(pointer, lanes), lower
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def zero(typingctx: Any, dtype: Any) -> Any:
     """Return the zero of `dtype`, the empty sum."""
-    element = Element(dtype.instance_type)
+    element = elements_of(dtype.instance_type)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         # None renders as zeroinitializer, which every type has.
@@ -137,14 +162,22 @@ class _Add(AbstractTemplate):  # type: ignore[misc]
         left, right = args
         if isinstance(left, Pointer) and isinstance(right, types.Integer):
             return signature(left, left, types.intp)
-        return signature(left, *args) if isinstance(left, Element) and left == right else None
+        return _elementwise(left, right)
 
 
 @infer_global(operator.mul)
 class _Multiply(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
-        left, right = args
-        return signature(left, *args) if isinstance(left, Element) and left == right else None
+        return _elementwise(*args)
+
+
+def _elementwise(left: Any, right: Any) -> Any:
+    """Return the signature of an operation on two elements, on vectors, or on one of each."""
+    if not (isinstance(left, Element) and isinstance(right, Element) and left.dtype == right.dtype):
+        return None
+    if left.lanes != right.lanes and 1 not in (left.lanes, right.lanes):
+        return None
+    return signature(max(left, right, key=lambda x: x.lanes), left, right)
 
 
 @infer_global(operator.getitem)
@@ -152,16 +185,18 @@ class _Read(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
         pointer, offset = args
         if isinstance(pointer, Pointer) and isinstance(offset, types.Integer):
-            return signature(Element(pointer.dtype), pointer, types.intp)
+            return signature(elements_of(pointer.dtype, pointer.lanes), pointer, types.intp)
         return None
 
 
 @infer_global(operator.setitem)
 class _Write(AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
-        pointer, offset, _ = args
-        if isinstance(pointer, Pointer) and pointer.writes and isinstance(offset, types.Integer):
-            return signature(types.none, pointer, types.intp, Element(pointer.dtype))
+        pointer, offset, value = args
+        if not (isinstance(pointer, Pointer) and isinstance(offset, types.Integer)):
+            return None
+        if pointer.writes and value == elements_of(pointer.dtype, pointer.lanes):
+            return signature(types.none, pointer, types.intp, value)
         return None
 
 
@@ -178,14 +213,18 @@ def _read(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin(operator.setitem, Pointer, types.Integer, Element)  # type: ignore[untyped-decorator]
 def _write(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    _store(context, builder, sig.args[0], _move(context, builder, sig, args[:2]), args[2])
+    store(context, builder, sig.args[0], _move(context, builder, sig, args[:2]), args[2])
     return context.get_dummy_value()
 
 
 @lower_builtin(operator.add, Element, Element)  # type: ignore[untyped-decorator]
 @lower_builtin(operator.iadd, Element, Element)  # type: ignore[untyped-decorator]
 def _add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    dtype, (x, y) = sig.args[0].dtype, args
+    return sum_of(builder, sig.args[0].dtype, *_alike(builder, sig, args))
+
+
+def sum_of(builder: Any, dtype: types.Type, x: Any, y: Any) -> Any:
+    """Return the sum of two elements, or vectors, in their register form."""
     if isinstance(dtype, types.Boolean):
         return builder.or_(x, y)
     if isinstance(dtype, types.Integer):
@@ -199,7 +238,7 @@ def _add(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin(operator.mul, Element, Element)  # type: ignore[untyped-decorator]
 def _multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    dtype, (x, y) = sig.args[0].dtype, args
+    dtype, (x, y) = sig.args[0].dtype, _alike(builder, sig, args)
     if isinstance(dtype, types.Boolean):
         return builder.and_(x, y)
     if isinstance(dtype, types.Integer):
@@ -211,6 +250,25 @@ def _multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     real = builder.fsub(builder.fmul(xr, yr), builder.fmul(xi, yi))
     imag = builder.fadd(builder.fmul(xr, yi), builder.fmul(xi, yr))
     return _complex(builder, real, imag)
+
+
+def _alike(builder: Any, sig: Any, args: Any) -> list[Any]:
+    """Return the operands with single elements spread over the lanes of the result."""
+    lanes = sig.return_type.lanes
+    return [
+        _spread(builder, value, lanes) if kind.lanes < lanes else value
+        for kind, value in zip(sig.args, args, strict=True)
+    ]
+
+
+def _spread(builder: Any, value: Any, lanes: int) -> Any:
+    if isinstance(value.type, ir.LiteralStructType):
+        real, imag = (_spread(builder, part, lanes) for part in _parts(builder, value))
+        return _complex(builder, real, imag)
+    vector = ir.VectorType(value.type, lanes)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    first = ir.Constant(ir.VectorType(_I32, lanes), None)
+    return builder.shuffle_vector(single, single, first)
 
 
 def _parts(builder: Any, z: Any) -> tuple[Any, Any]:
@@ -226,8 +284,8 @@ def _complex(builder: Any, real: Any, imag: Any) -> Any:
 
 
 def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
-    """Read the element at `address` into its register form."""
-    dtype = pointer.dtype
+    """Read the elements at `address` into their register form."""
+    dtype, lanes = pointer.dtype, pointer.lanes
 
     def plain(typ: ir.Type, offset: int = 0) -> Any:
         value = builder.load(_at(builder, address, offset), align=_alignment(dtype), typ=typ)
@@ -236,35 +294,102 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
 
     if isinstance(dtype, types.Complex):
         part = register_type(dtype.underlying_float)
-        return _complex(builder, plain(part), plain(part, _alignment(dtype)))
+        if lanes == 1:
+            return _complex(builder, plain(part), plain(part, _alignment(dtype)))
+        return _parted(builder, plain(ir.VectorType(part, 2 * lanes)))
     if isinstance(dtype, types.Boolean):
-        # Any non-zero byte is true.
-        return builder.zext(builder.icmp_unsigned("!=", plain(_I8), _I8(0)), _I8)
+        return _truth(builder, plain(_lanes(_I8, lanes)))
     if dtype == types.float16:
         if converts_half(context):
-            return builder.fpext(plain(ir.HalfType()), _F32)
-        return half_to_float(builder, plain(_I16))
-    return plain(register_type(dtype))
+            return builder.fpext(plain(_lanes(ir.HalfType(), lanes)), _lanes(_F32, lanes))
+        return half_to_float(builder, plain(_lanes(_I16, lanes)))
+    return plain(register_type(dtype, lanes))
 
 
-def _store(context: Any, builder: Any, pointer: Pointer, address: Any, value: Any) -> None:
-    """Write a register's element to `address`."""
-    dtype = pointer.dtype
+def from_bits(context: Any, builder: Any, dtype: types.Type, raw: Any) -> Any:
+    """Return elements in their register form, given their bits as a vector of integers."""
+    if isinstance(dtype, types.Complex):
+        part = register_type(dtype.underlying_float)
+        count = raw.type.count * raw.type.element.width // (dtype.bitwidth // 2)
+        return _parted(builder, builder.bitcast(raw, ir.VectorType(part, count)))
+    lanes = raw.type.count
+    if isinstance(dtype, types.Boolean):
+        return _truth(builder, raw)
+    if dtype == types.float16:
+        if converts_half(context):
+            halves = builder.bitcast(raw, _lanes(ir.HalfType(), lanes))
+            return builder.fpext(halves, _lanes(_F32, lanes))
+        return half_to_float(builder, raw)
+    return builder.bitcast(raw, register_type(dtype, lanes))
+
+
+def _parted(builder: Any, pairs: Any) -> Any:
+    """Return complex numbers from their parts in turns."""
+    return _complex(
+        builder, *(_picked(builder, pairs, range(k, pairs.type.count, 2)) for k in (0, 1))
+    )
+
+
+def _truth(builder: Any, value: Any) -> Any:
+    """Return 1 for any byte but zero."""
+    zero = ir.Constant(value.type, None)
+    return builder.zext(builder.icmp_unsigned("!=", value, zero), value.type)
+
+
+def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
+    """Return some lanes of a vector of elements."""
+    if isinstance(value.type, ir.LiteralStructType):
+        return _complex(builder, *(_picked(builder, x, lanes) for x in _parts(builder, value)))
+    return _picked(builder, value, lanes)
+
+
+def lane_of(builder: Any, value: Any) -> Any:
+    """Return the first lane of a vector as a single element."""
+    if isinstance(value.type, ir.LiteralStructType):
+        return _complex(builder, *(lane_of(builder, x) for x in _parts(builder, value)))
+    return builder.extract_element(value, _I32(0))
+
+
+def store(
+    context: Any,
+    builder: Any,
+    pointer: Pointer,
+    address: Any,
+    value: Any,
+    past_caches: bool = False,
+) -> None:
+    """Write a register's elements to `address`; past the caches only to where vectors align."""
+    dtype, lanes = pointer.dtype, pointer.lanes
 
     def plain(value: Any, offset: int = 0) -> None:
         place = builder.bitcast(_at(builder, address, offset), value.type.as_pointer())
-        store = builder.store(value, place, align=_alignment(dtype))
+        align = context.get_abi_sizeof(value.type) if past_caches else _alignment(dtype)
+        store = builder.store(value, place, align=align)
         store.set_metadata("alias.scope", output_scope(builder))
+        if past_caches:
+            store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
 
     if isinstance(dtype, types.Complex):
         real, imag = _parts(builder, value)
-        plain(real)
-        plain(imag, _alignment(dtype))
+        if lanes == 1:
+            plain(real)
+            plain(imag, _alignment(dtype))
+        else:
+            pairs = [lane + part * lanes for lane in range(lanes) for part in (0, 1)]
+            plain(_picked(builder, real, pairs, imag))
     elif dtype == types.float16:
+        halves = _lanes(ir.HalfType(), lanes)
         hardware = converts_half(context)
-        plain(builder.fptrunc(value, ir.HalfType()) if hardware else _float_to_half(builder, value))
+        plain(builder.fptrunc(value, halves) if hardware else _float_to_half(builder, value))
     else:
         plain(value)
+
+
+def _picked(builder: Any, vector: Any, lanes: Iterable[int], other: Any = None) -> Any:
+    """Return the chosen lanes of a vector, or of two laid end to end."""
+    chosen = list(lanes)
+    mask = ir.VectorType(_I32, len(chosen))(chosen)
+    return builder.shuffle_vector(vector, vector if other is None else other, mask)
 
 
 def _alignment(dtype: types.Type) -> int:
@@ -299,24 +424,21 @@ def converts_half(context: Any) -> bool:
 
 def half_to_float(builder: Any, half: Any) -> Any:
     """Return a 16-bit integer, or a vector of them, read as float16 and converted to float32."""
-
-    def of(scalar: Any) -> Any:
-        vector = isinstance(half.type, ir.VectorType)
-        return ir.VectorType(scalar, half.type.count) if vector else scalar
+    word_type, float_type = _alike_type(half, _I32), _alike_type(half, _F32)
 
     def bits(n: int) -> Any:
-        return _all(of(_I32), n)
+        return _all(word_type, n)
 
-    word = builder.shl(builder.zext(half, of(_I32)), bits(16))
+    word = builder.shl(builder.zext(half, word_type), bits(16))
     sign = builder.and_(word, bits(0x8000_0000))
     twice = builder.add(word, word)
     shifted = builder.add(builder.lshr(twice, bits(4)), bits(0xE0 << 23))
-    normal = builder.fmul(builder.bitcast(shifted, of(_F32)), _all(of(_F32), 2.0**-112))
+    normal = builder.fmul(builder.bitcast(shifted, float_type), _all(float_type, 2.0**-112))
     masked = builder.or_(builder.lshr(twice, bits(17)), bits(126 << 23))
-    subnormal = builder.fsub(builder.bitcast(masked, of(_F32)), _all(of(_F32), 0.5))
+    subnormal = builder.fsub(builder.bitcast(masked, float_type), _all(float_type, 0.5))
     small = builder.icmp_unsigned("<", twice, bits(1 << 27))
-    magnitude = builder.bitcast(builder.select(small, subnormal, normal), of(_I32))
-    return builder.bitcast(builder.or_(sign, magnitude), of(_F32))
+    magnitude = builder.bitcast(builder.select(small, subnormal, normal), word_type)
+    return builder.bitcast(builder.or_(sign, magnitude), float_type)
 
 
 def _all(typ: ir.Type, number: float) -> Any:
@@ -324,20 +446,33 @@ def _all(typ: ir.Type, number: float) -> Any:
     return typ([number] * typ.count) if isinstance(typ, ir.VectorType) else typ(number)
 
 
+def _alike_type(value: Any, scalar: ir.Type) -> ir.Type:
+    """Return the type of as many scalars as the value has lanes."""
+    kind = value.type
+    return ir.VectorType(scalar, kind.count) if isinstance(kind, ir.VectorType) else scalar
+
+
 def _float_to_half(builder: Any, value: Any) -> Any:
-    word = builder.bitcast(value, _I32)
-    sign = builder.and_(word, _I32(0x8000_0000))
-    magnitude = builder.bitcast(builder.and_(word, _I32(0x7FFF_FFFF)), _F32)
+    word_type, float_type = _alike_type(value, _I32), _alike_type(value, _F32)
+
+    def bits(n: int) -> Any:
+        return _all(word_type, n)
+
+    word = builder.bitcast(value, word_type)
+    sign = builder.and_(word, bits(0x8000_0000))
+    magnitude = builder.bitcast(builder.and_(word, bits(0x7FFF_FFFF)), float_type)
     twice = builder.add(word, word)
     # Adding a power of two that depends on the exponent rounds to nearest even in the adder.
-    base = builder.fmul(builder.fmul(magnitude, _F32(2.0**112)), _F32(2.0**-110))
-    exponent = builder.and_(twice, _I32(0xFF00_0000))
-    low = builder.icmp_unsigned("<", exponent, _I32(0x7100_0000))
-    bias = builder.lshr(builder.select(low, _I32(0x7100_0000), exponent), _I32(1))
-    adder = builder.bitcast(builder.add(bias, _I32(0x0780_0000)), _F32)
-    bits = builder.bitcast(builder.fadd(adder, base), _I32)
-    exponent = builder.and_(builder.lshr(bits, _I32(13)), _I32(0x7C00))
-    finite = builder.add(exponent, builder.and_(bits, _I32(0x0FFF)))
-    nan = builder.icmp_unsigned(">", twice, _I32(0xFF00_0000))
-    nonsign = builder.select(nan, _I32(0x7E00), finite)
-    return builder.trunc(builder.or_(builder.lshr(sign, _I32(16)), nonsign), _I16)
+    scaled = builder.fmul(magnitude, _all(float_type, 2.0**112))
+    base = builder.fmul(scaled, _all(float_type, 2.0**-110))
+    exponent = builder.and_(twice, bits(0xFF00_0000))
+    low = builder.icmp_unsigned("<", exponent, bits(0x7100_0000))
+    bias = builder.lshr(builder.select(low, bits(0x7100_0000), exponent), bits(1))
+    adder = builder.bitcast(builder.add(bias, bits(0x0780_0000)), float_type)
+    rounded = builder.bitcast(builder.fadd(adder, base), word_type)
+    exponent = builder.and_(builder.lshr(rounded, bits(13)), bits(0x7C00))
+    finite = builder.add(exponent, builder.and_(rounded, bits(0x0FFF)))
+    nan = builder.icmp_unsigned(">", twice, bits(0xFF00_0000))
+    nonsign = builder.select(nan, bits(0x7E00), finite)
+    half = builder.or_(builder.lshr(sign, bits(16)), nonsign)
+    return builder.trunc(half, _alike_type(value, _I16))

@@ -25,12 +25,16 @@ from math import prod
 
 from .._nest import LoopNest
 from ._loop_order import loop_order
+from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
+from .traversal import Traversal, traversal
+from .unrolled import SMALL, Unrolled
 
 MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
+KERNEL_WORK = 4096  # iterations below which no kernel is generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Schedule:
     contraction: Contraction | None = None
     gain: float = 0.0
     """Seconds that a contraction gains over what stands in for it."""
+    traversal: Traversal | None = None
+    """How a generated kernel goes through the nest, unless it is small."""
     permutation: Permutation | None = None
 
     @property
@@ -93,7 +99,8 @@ class Schedule:
             f"{'sum' if summed else 'out'} {size}"
             for size, summed in zip(self.nest.sizes, self.nest.summed, strict=True)
         )
-        return f"nest: {self.inner} over loops [{loops}]"
+        kernel = f"; kernel: {self.traversal}" if self.traversal is not None else ""
+        return f"nest: {self.inner} over loops [{loops}]{kernel}"
 
 
 def schedule(
@@ -121,13 +128,17 @@ def schedule(
     order, seconds = loop_order(nest, machine)
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
-    if seconds <= ENGINE_CALL:
-        return chosen
-    moved = permutation(ordered)
-    if moved is not None:
-        cost = permutation_seconds(ordered, machine)
-        return Schedule("permutation", ordered, cost, True, permutation=moved)
-    axes = roles(ordered)
+    if seconds > ENGINE_CALL:
+        moved = permutation(ordered)
+        if moved is not None:
+            cost = permutation_seconds(ordered, machine)
+            return Schedule("permutation", ordered, cost, True, permutation=moved)
+    axes = roles(ordered) if seconds > ENGINE_CALL else None
+    small = None
+    if engine and ordered.iterations >= KERNEL_WORK:
+        path = _traversal(ordered)
+        chosen = replace(chosen, traversal=path)
+        small = path if path is not None and _is_small(path, ordered, axes) else None
     if axes is None:
         return chosen
     if matmul and seconds > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
@@ -143,7 +154,58 @@ def schedule(
             chosen = replace(
                 chosen, family="contraction", seconds=cost, contraction=plan, gain=gain
             )
+    if small is not None:
+        cost = unrolled_seconds(small, machine)
+        if cost < chosen.seconds:  # NumPy's matmul stands in for it, where that was chosen
+            chosen = replace(chosen, family="nest", seconds=cost, contraction=None, gain=0.0)
     return chosen
+
+
+def _traversal(nest: LoopNest) -> Traversal | None:
+    try:
+        return traversal(nest)
+    except CannotCompile:
+        return None
+
+
+def _is_small(path: Traversal, nest: LoopNest, axes: Roles | None) -> bool:
+    """Whether a kernel unrolls a nest's small loops, and the nest is not one for the engine.
+
+    A product of matrices with many rows and many columns is.
+    """
+    if axes is not None and all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free):
+        return False
+    return isinstance(path.form, Unrolled)
+
+
+def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> float:
+    """Estimated time of a nest on its compiled kernels."""
+    try:
+        path = traversal(nest)
+    except CannotCompile:
+        return schedule(nest, threads=threads, machine=machine).seconds
+    if isinstance(path.form, Unrolled):
+        return unrolled_seconds(path, machine)
+    chosen = schedule(nest, threads=threads, machine=machine)
+    vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
+    seconds = max(vectors * machine.cycle, moved_bytes(nest) / machine.stream_bytes)
+    return seconds if chosen.family == "nest" else min(chosen.seconds, seconds)
+
+
+def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
+    """Estimated time of a kernel with unrolled loops."""
+    nest, form = path.nest, path.form
+    assert isinstance(form, Unrolled)
+    operations = nest.iterations * nest.nin / form.lanes
+    return max(operations * machine.cycle / 2, moved_bytes(nest) / machine.stream_bytes)
+
+
+def moved_bytes(nest: LoopNest) -> int:
+    """Bytes of all operands, each element counted once."""
+    return nest.itemsize * sum(
+        prod([n for n, stride in zip(nest.sizes, strides, strict=True) if stride])
+        for strides in nest.strides
+    )
 
 
 def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:

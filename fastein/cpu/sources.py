@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from math import prod
 
-from . import codegen, packing, permutation_kernel, tile
+from . import packing, permutation_kernel, tile
+from .codegen import CannotCompile
 from .contraction import Contraction
 from .isa import host
 from .permutation import Permutation
 from .schedule import Schedule
+from .traversal import traversal
 
 SIDES = ("rows", "columns")
 
@@ -20,8 +22,8 @@ def sources(schedule: Schedule) -> list[tuple[str, str]]:
     if schedule.permutation is not None:
         return [("moving a block", _moves(schedule.permutation))]
     try:
-        text = codegen.render(codegen.form(schedule.nest))
-    except codegen.CannotCompile as reason:
+        text = traversal(schedule.nest).form.source()
+    except CannotCompile as reason:
         text = f"none: {reason}"
     return [("generated loop nest", text)]
 

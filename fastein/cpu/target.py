@@ -5,11 +5,11 @@ from __future__ import annotations
 from .._nest import LoopNest
 from ..config import settings
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
-from . import _runtime
+from . import _placed, _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .permutation import Permutation
-from .schedule import Schedule, schedule
+from .schedule import Schedule, kernel_seconds, schedule
 from .tiers import compiled
 
 
@@ -24,6 +24,12 @@ class CpuTarget:
             engine=settings.jit != "never",
             threads=settings.num_threads,
         )
+
+    def seconds(self, nest: LoopNest) -> float:
+        """Estimate the time of a nest once its kernels are there."""
+        if settings.jit == "never":
+            return self.schedule(nest).seconds
+        return kernel_seconds(nest, settings.num_threads)
 
     def executable(self, plan: Plan) -> _runtime.Executable:
         """Make a plan callable."""
@@ -42,12 +48,12 @@ def _runnable(
     if isinstance(step, Contract):
         return _contraction(step)
     if isinstance(step, Convert):
-        read = _runtime.place(step.layout)
+        read = _placed.place(step.layout)
         return _runtime.ConvertStep(
-            step.source, step.target, read, _runtime.place(layouts[step.target])
+            step.source, step.target, read, _placed.place(layouts[step.target])
         )
     assert isinstance(step, Clear)
-    return _runtime.ClearStep(step.target, _runtime.place(layouts[step.target]))
+    return _runtime.ClearStep(step.target, _placed.place(layouts[step.target]))
 
 
 def _contraction(step: Contract) -> _runtime.Step:
@@ -83,14 +89,13 @@ def _permutation(
 
 def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
     """What runs a nest without the contraction engine."""
-    nest = _runtime.NestStep(chosen.nest, slots, chosen.parallel)
+    nest = _runtime.NestStep(chosen.nest, slots, chosen.parallel, chosen.traversal)
     if chosen.matrix is not None:
-        a, b, c = map(_runtime.place, matrix_layouts(chosen))
-        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest)
-    if settings.jit == "always" and chosen.contraction is None:
-        kernel = compiled(chosen.nest)
-        if kernel is not None:
-            nest.use(kernel)
+        a, b, c = map(_placed.place, matrix_layouts(chosen))
+        promotes = chosen.family == "nest"
+        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
+    if settings.jit == "always" and chosen.contraction is None and nest.traversal is not None:
+        nest.use(compiled(nest.traversal.form))
     return nest
 
 

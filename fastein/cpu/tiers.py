@@ -10,20 +10,19 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from .._nest import LoopNest
-
 COMPILE_SECONDS = 0.4
+MOST_KERNELS = 1024  # of nests, in a process: machine code is never freed
 
 _tiers: dict[Any, Tier] = {}
 
 
 class Tier:
-    """The account of one kind of nest (one kernel's worth), shared by all plans that have it."""
+    """The account of one form of nests (one kernel's worth), shared by all plans that have it."""
 
-    __slots__ = ("failed", "kernel", "nest", "seconds")
+    __slots__ = ("failed", "form", "kernel", "seconds")
 
-    def __init__(self, nest: LoopNest) -> None:
-        self.nest = nest
+    def __init__(self, form: Any) -> None:
+        self.form = form
         self.kernel: Any = None
         self.seconds = 0.0
         self.failed = False
@@ -34,7 +33,7 @@ class Tier:
         if self.kernel is None and not self.failed and self.seconds >= COMPILE_SECONDS:
             self.failed = True  # until it has succeeded; other threads go on with the baseline
             try:
-                self.kernel = compiled(self.nest)
+                self.kernel = compiled(self.form)
                 self.failed = self.kernel is None
             except Exception as reason:
                 # the answer is there already: no failure of the compiler may cost it
@@ -46,23 +45,15 @@ class Tier:
         return self.kernel
 
 
-def tier_of(nest: LoopNest) -> Tier | None:
-    """The account of a nest's kind; None if no kernel can be generated for it."""
-    from .codegen import CannotCompile, form
-
-    try:
-        kind = form(nest)
-    except CannotCompile:
+def tier_of(form: Any) -> Tier | None:
+    """The account of a form; None if there are so many kernels that it is to have none."""
+    if form not in _tiers and len(_tiers) >= MOST_KERNELS:
         return None
-    return _tiers.setdefault(kind, Tier(nest))
+    return _tiers.setdefault(form, Tier(form))
 
 
-def compiled(nest: LoopNest) -> Any:
-    """The generated kernel of a nest, or None if none can be generated for it."""
-    from .codegen import CannotCompile
-    from .compiler import kernel
+def compiled(form: Any) -> Any:
+    """The kernel of a form."""
+    from .compiler import kernel_of_form
 
-    try:
-        return kernel(nest)
-    except CannotCompile:
-        return None
+    return kernel_of_form(form)

@@ -1,0 +1,21 @@
+from .._nest cimport LoopNest
+from ._baseline cimport Header, kernel_t
+
+
+cdef class KernelRun:
+    cdef readonly object traversal
+    cdef readonly object kernel     # keeps the machine code
+    cdef kernel_t function
+    cdef LoopNest nest
+    cdef int shared                 # the loop that is shared
+    cdef bint parallel
+    cdef Py_ssize_t grain
+    cdef Py_ssize_t block
+    cdef Py_ssize_t parts
+    cdef Py_ssize_t part_bytes
+    cdef LoopNest sums              # adds up the parts, by the baseline nest
+    cdef Header header
+    cdef object narrowed            # layouts of wide sums and of the result, where they differ
+
+    cdef int perform(self, char **data, Py_ssize_t threads) except -1
+    cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1

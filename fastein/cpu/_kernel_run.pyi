@@ -1,0 +1,9 @@
+from .compiler import Kernel
+from .traversal import Traversal
+
+class KernelRun:
+    def __init__(self, traversal: Traversal, kernel: Kernel) -> None: ...
+    @property
+    def traversal(self) -> Traversal: ...
+    @property
+    def kernel(self) -> Kernel: ...

@@ -1,0 +1,139 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Running a generated kernel: shares of one loop, and partial results that are added up.
+
+How, the `Traversal` says (see `fastein.cpu.traversal`).
+"""
+from libc.stdint cimport uintptr_t
+cimport numpy as cnp
+
+from math import prod
+
+import numpy as np
+
+from ._baseline cimport kernel_t, prepare
+from ._baseline cimport run as baseline
+from ._placed cimport Placed
+from ._result_memory cimport give_back, take
+from ._threads cimport share
+
+cnp.import_array()
+
+cdef enum:
+    MOST_OPERANDS = 40
+
+cdef struct Parts:
+    # What `in_parts` gets as `scratch`.
+    kernel_t function
+    int nin
+    Py_ssize_t n            # iterations of the summed loop
+    Py_ssize_t grain        # of which all parts but the last are a multiple
+    Py_ssize_t parts
+    Py_ssize_t step         # bytes of a partial result
+
+
+cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """A kernel that runs another one on parts of its outermost loop, each with its own output."""
+    cdef Parts *all = <Parts *>scratch
+    cdef char *own[MOST_OPERANDS]
+    cdef Py_ssize_t part, units = (all.n + all.grain - 1) // all.grain
+    cdef int k
+    for k in range(all.nin):
+        own[k] = data[k]
+    for part in range(begin, end):
+        own[all.nin] = data[all.nin] + part * all.step
+        all.function(own, size, stride, NULL, units * part // all.parts * all.grain,
+                     min(all.n, units * (part + 1) // all.parts * all.grain))
+
+
+cdef class KernelRun:
+    """A generated kernel on the loops of one nest.
+
+    Parameters
+    ----------
+    traversal : fastein.cpu.traversal.Traversal
+    kernel : fastein.cpu.compiler.Kernel
+        That of the traversal's form.
+    """
+
+    def __init__(self, traversal, kernel):
+        self.traversal = traversal
+        self.kernel = kernel
+        self.function = <kernel_t><uintptr_t>kernel.address
+        self.nest = traversal.nest
+        self.shared = traversal.form.shared
+        self.parallel = traversal.parallel
+        self.grain = traversal.grain
+        self.block = traversal.block
+        self.parts = traversal.parts
+        if self.nest.nin >= MOST_OPERANDS:
+            raise ValueError(f"generated kernels take at most {MOST_OPERANDS - 1} inputs")
+        if self.parts:
+            self.add_up(traversal)
+
+    def add_up(self, traversal):
+        """Prepare the sum of the partial results."""
+        from .._nest import build
+        from ._loop_order import loop_order
+        from .machine import MACHINE
+
+        nest = self.nest
+        outputs = [axis for axis in range(nest.rank) if not nest.is_sum(axis)]
+        shape = tuple([nest.sizes[axis] for axis in outputs])
+        partial = tuple([nest.strides[nest.nin][axis] for axis in outputs])
+        result = tuple([traversal.result[axis] for axis in outputs])
+        dtype = np.dtype(np.float32) if nest.is_half else nest.dtype
+        self.part_bytes = prod(shape) * dtype.itemsize
+        labels = tuple(range(1, len(shape) + 1))
+        sums = build(
+            dtype, (self.parts, *shape),
+            (((0, *labels), (self.parts, *shape), (self.part_bytes, *partial)),),
+            labels, partial if nest.is_half else result)
+        order, _ = loop_order(sums, MACHINE)
+        self.sums = sums.ordered(order)
+        prepare(&self.header, self.sums)
+        if nest.is_half:
+            self.narrowed = Placed(shape, partial, dtype), Placed(shape, result, nest.dtype)
+
+    cdef int perform(self, char **data, Py_ssize_t threads) except -1:
+        cdef Py_ssize_t n = self.nest.size[self.shared] if self.nest.rank else 1
+        cdef Py_ssize_t shares
+        if self.parts:
+            return self.perform_in_parts(data, threads)
+        if not self.parallel:
+            threads = 1
+        shares = max(threads, (n + self.block - 1) // self.block if self.block else 1)
+        share(self.function, data, self.nest, NULL, n, threads, shares, self.grain)
+        return 0
+
+    cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1:
+        cdef Parts all = Parts(self.function, self.nest.nin, self.nest.size[0], self.grain,
+                               self.parts, self.part_bytes)
+        cdef char *own[MOST_OPERANDS]
+        cdef char *ends[2]
+        cdef int k
+        # behind the partial results, room for their sum where it is not yet the result
+        cdef char *room = <char *>take((self.parts + 1) * self.part_bytes)
+        if room == NULL:
+            raise MemoryError(f"no memory for {self.parts} partial results")
+        try:
+            for k in range(self.nest.nin):
+                own[k] = data[k]
+            own[self.nest.nin] = room
+            share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1)
+            ends[0] = room
+            ends[1] = data[self.nest.nin]
+            if self.narrowed is not None:
+                ends[1] = room + self.parts * self.part_bytes
+            with nogil:
+                baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
+                         0, self.sums.size[0] if self.sums.rank else 1)
+            if self.narrowed is not None:
+                wide, narrow = self.narrowed
+                with np.errstate(all="ignore"):
+                    cnp.PyArray_CopyInto((<Placed>narrow).at(data[self.nest.nin]),
+                                         (<Placed>wide).at(ends[1]))
+        finally:
+            give_back(room)
+        return 0

@@ -1,0 +1,167 @@
+"""How a generated kernel goes through a nest: order, kind of code, and what threads share.
+
+A nest that is read once runs at the speed of memory, if it is read as it lies. So the loops follow
+the strides, the longest outermost, whichever of them are summed; what an inner part of the output
+adds up meanwhile stays in the first caches.
+
+Threads share one loop. Where it is an output loop each writes its own part of the result. Where
+the outermost loop is summed, its iterations are cut into so many *parts* as suit the nest, however
+many threads there are; each part has a partial result of its own, and these are added up in order.
+Results are the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from .._nest import LoopNest
+from ._loop_order import loop_order
+from .codegen import ROWS, Form, form
+from .crossed import Crossed, Tiled, crossed
+from .isa import host
+from .machine import MACHINE
+from .unrolled import Unrolled, unrolled
+
+# Iterations below which loops stand as the baseline has them, and nothing is shared.
+STREAM_WORK = 500_000
+NEAR_OUTPUT = 256 << 10  # bytes of output that may be added to again and again
+BLOCK = 4096  # elements of the innermost loop in a share, where sums are around it
+STREAMED_BYTES = 16e6  # of an output from where on it is written past the caches,
+STREAMED_ROW = 512  # and of its rows
+MOST_PARTS = 64
+PART_COST = 1 / 64  # bytes of partial results for each byte of the operands
+
+
+@dataclass(frozen=True, slots=True)
+class Traversal:
+    """How a generated kernel goes through a nest.
+
+    Attributes
+    ----------
+    nest : LoopNest
+        Its loops in the order in which they run. With `parts`, the strides of the output are
+        those of a partial result.
+    form : Form, Unrolled or Crossed
+        What the kernel's code depends on.
+    parallel : bool
+        Whether loop ``form.shared`` may be shared among threads.
+    grain : int
+        Iterations of this loop that a share is a multiple of.
+    block : int
+        Most iterations in a share; 0 if one share may have all.
+    parts : int
+        Number of partial results, 0 if the result is written at once.
+    result : tuple of int
+        With `parts`, the strides of the result.
+    """
+
+    nest: LoopNest
+    form: Form | Unrolled | Crossed
+    parallel: bool
+    grain: int = 1
+    block: int = 0
+    parts: int = 0
+    result: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        how = [str(self.form)]
+        if self.parts:
+            how.append(f"{self.parts} partial results")
+        return ", ".join(how)
+
+
+def traversal(nest: LoopNest) -> Traversal:
+    """Return how a generated kernel goes through a nest.
+
+    Raises
+    ------
+    CannotCompile
+        If no kernel is generated for such a nest.
+    """
+    small = unrolled(nest)
+    if small is not None:
+        return Traversal(small.nest, small.form, parallel=True, grain=small.form.lanes)
+    if nest.iterations < STREAM_WORK:
+        return _as_it_stands(nest)
+    tiled = crossed(nest)
+    if tiled is not None:
+        return _tiled(tiled)
+    return _streamed(nest)
+
+
+def _as_it_stands(nest: LoopNest) -> Traversal:
+    order, _ = loop_order(nest, MACHINE)
+    nest = nest.ordered(order)
+    return Traversal(nest, form(nest), nest.rank > 0 and not nest.is_sum(0), ROWS)
+
+
+def _streamed(nest: LoopNest) -> Traversal:
+    order, _ = loop_order(nest, MACHINE, True)
+    stream = nest.ordered(order)
+    if True not in stream.summed or not stream.is_sum(0):
+        return _checked(stream, nest)
+    last = stream.rank - 1
+    parts = _number_of_parts(stream)
+    if parts > 1:
+        partial = _partial(stream)
+        found = form(partial, wide=stream.is_half)
+        return Traversal(partial, found, True, parts=parts, result=stream.strides[-1])
+    if not stream.is_sum(last) and not stream.is_half:
+        found = form(stream, shared=last)
+        return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
+    return _as_it_stands(nest)
+
+
+def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
+    """Return the traversal of a nest whose outermost loop is not summed."""
+    if True in stream.summed:
+        first = stream.summed.index(True)
+        inside = range(first, stream.rank)
+        reached = [stream.sizes[a] for a in inside if not stream.is_sum(a)]
+        wide = stream.is_half and any(reached)
+        if wide or prod(reached) * stream.itemsize > NEAR_OUTPUT:
+            return _as_it_stands(nest)
+    written = prod(stream.sizes) * stream.itemsize if True not in stream.summed else 0
+    long = stream.sizes[-1] * stream.itemsize >= STREAMED_ROW
+    past = host().vector_bytes if long and written >= STREAMED_BYTES else 0
+    return Traversal(stream, form(stream, vector_bytes=past), True, ROWS)
+
+
+def _tiled(tiled: Tiled) -> Traversal:
+    nest, grain = tiled.nest, tiled.form.grain
+    if not nest.is_sum(0):
+        return Traversal(nest, tiled.form, True, grain)
+    parts = min(_number_of_parts(nest), nest.sizes[0] // grain)
+    if parts < 2:
+        return Traversal(nest, tiled.form, False)
+    return Traversal(_partial(nest), tiled.form, True, grain, parts=parts, result=nest.strides[-1])
+
+
+def _number_of_parts(stream: LoopNest) -> int:
+    output = [n for n, summed in zip(stream.sizes, stream.summed, strict=True) if not summed]
+    result = prod(output) * _accumulator_size(stream)
+    return min(MOST_PARTS, stream.sizes[0], int(_bytes_read(stream) * PART_COST / result))
+
+
+def _partial(stream: LoopNest) -> LoopNest:
+    """Return the nest that computes a partial result, which is contiguous."""
+    step = _accumulator_size(stream)
+    strides = [0] * stream.rank
+    for axis in reversed(range(stream.rank)):
+        if not stream.is_sum(axis):
+            strides[axis] = step
+            step *= stream.sizes[axis]
+    return stream.with_output(tuple(strides))
+
+
+def _accumulator_size(nest: LoopNest) -> int:
+    return 4 if nest.is_half else nest.itemsize
+
+
+def _bytes_read(nest: LoopNest) -> int:
+    """Return the bytes of all inputs, each element counted once."""
+    return nest.itemsize * sum(
+        prod([n for n, stride in zip(nest.sizes, strides, strict=True) if stride])
+        for strides in nest.strides[:-1]
+    )

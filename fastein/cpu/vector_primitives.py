@@ -1,0 +1,169 @@
+"""Primitives of generated code that work on whole vectors: transposed reads, sums across lanes.
+
+They come beside those of :mod:`fastein.cpu.primitives` and make `Element` values of several lanes.
+
+Importing this module imports Numba; only a compilation does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastein.cpu import primitives
+from fastein.cpu.elements import ELEMENTS
+from fastein.cpu.isa import host
+from fastein.cpu.primitives import elements_of
+from fastein.cpu.transposition import LANE, Transposition
+from fastein.cpu.vectors import Emitter
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def tile(typingctx: Any, pointer: Any, step: Any, lanes: Any) -> Any:
+    """Return the columns of a square tile whose rows lie `step` bytes apart, as vectors."""
+    n = lanes.literal_value
+    columns = types.UniTuple(elements_of(pointer.dtype, n), n)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit = _emitter(context, builder, pointer.dtype)
+        rows = _rows(emit, args[0], args[1], n)
+        lane = LANE // emit.size
+        block = Transposition(emit, n)
+        vectors = [
+            _element(context, builder, pointer.dtype, vector)
+            for start in range(0, n, lane)
+            for vector in block.columns([emit.source(row, start) for row in rows])
+        ]
+        return context.make_tuple(builder, sig.return_type, vectors)
+
+    return columns(pointer, types.intp, lanes), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def column(typingctx: Any, pointer: Any, step: Any, lanes: Any) -> Any:
+    """Return a vector of elements that lie `step` bytes apart."""
+    n = lanes.literal_value
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit = _emitter(context, builder, pointer.dtype)
+        parts = [emit.load(row, 1) for row in _rows(emit, args[0], args[1], n)]
+        count = 1
+        while len(parts) > 1:
+            both = range(2 * count)
+            parts = [emit.shuffle(x, y, both) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+            count *= 2
+        return _element(context, builder, pointer.dtype, parts[0])
+
+    return elements_of(pointer.dtype, n)(pointer, types.intp, lanes), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def zeros(typingctx: Any, dtype: Any, lanes: Any) -> Any:
+    """Return a vector of zeros."""
+    element = elements_of(dtype.instance_type, lanes.literal_value)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(primitives.register_type(element.dtype, element.lanes), None)
+
+    return element(dtype, lanes), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def across(typingctx: Any, vector: Any) -> Any:
+    """Return the sum of a vector's lanes: halves onto halves."""
+    dtype = vector.dtype
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value, lanes = args[0], vector.lanes
+        while lanes > 1:
+            lanes //= 2
+            low, high = (
+                primitives.lanes_of(builder, value, range(start, start + lanes))
+                for start in (0, lanes)
+            )
+            value = primitives.sum_of(builder, dtype, low, high)
+        return primitives.lane_of(builder, value)
+
+    return elements_of(dtype)(vector), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(typingctx: Any, pointer: Any, offset: Any) -> Any:
+    """Ask for the line `offset` bytes further to be brought to the second cache."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.gep(args[0], [args[1]], source_etype=ir.IntType(8))
+        word = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        name = "llvm.prefetch.p0"
+        module = builder.module
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        builder.call(function, [place, word(0), word(2), word(1)])
+        return context.get_dummy_value()
+
+    return types.none(pointer, types.intp), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def lead(typingctx: Any, pointer: Any, count: Any, lanes: Any) -> Any:
+    """Return how many of `count` elements come before the first aligned vector; all if none is."""
+    size = _itemsize(pointer.dtype)
+    line = size * lanes.literal_value
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = args[1].type
+        back = builder.neg(builder.ptrtoint(args[0], word))
+        distance = builder.and_(back, word(line - 1))
+        fits = builder.icmp_unsigned("==", builder.and_(back, word(size - 1)), word(0))
+        elements = builder.select(fits, builder.udiv(distance, word(size)), args[1])
+        fewer = builder.icmp_signed("<", elements, args[1])
+        return builder.select(fewer, elements, args[1])
+
+    return types.intp(pointer, types.intp, lanes), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def stream(typingctx: Any, pointer: Any, offset: Any, vector: Any) -> Any:
+    """Write an aligned vector past the caches, `offset` bytes further."""
+    wide = primitives.Pointer(pointer.dtype, pointer.writes, vector.lanes)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.gep(args[0], [args[1]], inbounds=True, source_etype=ir.IntType(8))
+        primitives.store(context, builder, wide, place, args[2], past_caches=True)
+        return context.get_dummy_value()
+
+    return types.none(pointer, types.intp, vector), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fence(typingctx: Any) -> Any:
+    """Wait for what was written past the caches: other threads must see it."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(), lower
+
+
+def _itemsize(dtype: Any) -> int:
+    return 1 if isinstance(dtype, types.Boolean) else int(dtype.bitwidth) // 8
+
+
+def _emitter(context: Any, builder: Any, dtype: Any) -> Emitter:
+    return Emitter(ELEMENTS[f"raw{_itemsize(dtype)}"], host(), context, builder)
+
+
+def _rows(emit: Emitter, address: Any, step: Any, count: int) -> list[Any]:
+    rows = [address]
+    while len(rows) < count:
+        rows.append(emit.move(rows[-1], step))
+    return rows
+
+
+def _element(context: Any, builder: Any, dtype: Any, raw: Any) -> Any:
+    """Return a vector of the bits of elements in the form that arithmetic wants."""
+    return primitives.from_bits(context, builder, dtype, raw)

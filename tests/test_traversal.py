@@ -1,0 +1,166 @@
+"""How generated kernels go through nests, and that threads and parts change no bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_schedule import nest_of
+
+from fastein import config, einsum
+from fastein.cpu.codegen import CannotCompile, Form
+from fastein.cpu.traversal import MOST_PARTS, STREAM_WORK, traversal
+from fastein.cpu.unrolled import Unrolled
+
+RNG = np.random.default_rng(7)
+
+
+def path_of(equation, dtype="f8", **sizes):
+    return traversal(nest_of(equation, sizes, dtype))
+
+
+def loops(path):
+    return [
+        ("+" if s else ".") + str(n) for n, s in zip(path.nest.sizes, path.nest.summed, strict=True)
+    ]
+
+
+def test_loops_follow_the_strides_whichever_are_summed():
+    assert loops(path_of("ijk->j", i=301, j=302, k=303)) == ["+301", ".302", "+303"]
+    assert loops(path_of("ijk,ijk->j", i=301, j=302, k=303)) == ["+301", ".302", "+303"]
+    assert loops(path_of("ij,i->j", i=2001, j=2002)) == ["+2001", ".2002"]
+    assert loops(path_of("ij,ij,j->i", i=2001, j=2002)) == [".2001", "+2002"]
+
+
+def test_sums_have_partial_results_and_outputs_do_not():
+    column_sums = path_of("ij->j", i=4000, j=1000)
+    assert 2 <= column_sums.parts <= MOST_PARTS
+    assert column_sums.nest.strides[-1] == column_sums.result == (0, 8)
+    assert path_of("i,i->", i=10**6).parts == MOST_PARTS
+    assert path_of("ij->i", i=2000, j=2000).parts == 0
+
+
+def test_a_result_as_large_as_the_operand_is_shared_instead():
+    path = path_of("ij->j", i=12, j=10**6)
+    assert (path.parts, path.form.shared, path.parallel) == (0, 1, True)
+    assert path.block
+
+
+def test_small_nests_stand_as_the_baseline_has_them():
+    path = path_of("ijk->j", i=30, j=31, k=32)
+    assert path.nest.iterations < STREAM_WORK
+    assert (path.parts, path.block, path.parallel) == (0, 0, True)
+
+
+def test_float16_is_summed_in_float32_wherever_its_sums_stand():
+    assert path_of("ij->j", "e", i=4000, j=1000).form.wide
+    assert not path_of("ij->i", "e", i=4000, j=1000).form.wide
+    assert path_of("ij->j", "e", i=12, j=10**6).form.written == "float16"
+
+
+@pytest.mark.parametrize("dtype", ["g", "G"])
+def test_what_has_no_kernel(dtype):
+    with pytest.raises(CannotCompile):
+        path_of("ij->i", dtype, i=1000, j=1000)
+
+
+def test_short_rows_are_one_stream_and_long_ones_share_a_pass():
+    short = path_of("bij,bj->bi", b=500, i=200, j=200).form
+    long = path_of("ij,j->i", i=6000, j=6000).form
+    assert (short.jammed, long.jammed) == (None, 0)
+    assert path_of("ij,jk->ik", i=200, j=200, k=200).form.jammed is not None
+
+
+EQUATIONS = {
+    "ij->j": (4001, 333),
+    "ij->i": (333, 4001),
+    "ij->": (1003, 997),
+    "ijk->j": (101, 77, 103),
+    "ijk->ik": (101, 77, 103),
+    "ji->j": (70, 20_001),
+    "iij->j": (301, 303),
+    "ij,i->j": (1201, 703),
+    "ij,j->i": (703, 4201),
+    "ij,ij,j->i": (703, 1201),
+    "ij,i,j->ij": (703, 1201),
+    "ijk,ijk->j": (101, 77, 103),
+    "abcd,abcd->ad": (23, 31, 37, 29),
+    "bij,bi->bj": (51, 101, 103),
+    "xyz,xyz,z->xy": (101, 77, 103),
+    "i,i->": (700_001,),
+    "i,j->ij": (701, 1009),
+}
+
+
+def operands(equation, shape, dtype):
+    left = equation.split("->")[0].split(",")
+    letters = sorted(set("".join(left)))
+    sizes = dict(zip(letters, shape, strict=True))
+    if left == ["iij"]:
+        sizes["i"], sizes["j"] = shape
+    for term in left:
+        a = RNG.integers(-4, 5, tuple(sizes[x] for x in term))
+        if np.dtype(dtype).kind == "c":
+            a = a + 1j * RNG.integers(-4, 5, a.shape)
+        elif np.dtype(dtype).kind in "bu":
+            a = abs(a) > 3 if dtype == "?" else abs(a)
+        yield a.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "e", "D", "i2", "?", "u1", "i8"])
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_large_nests_of_every_kind(equation, dtype):
+    arrays = list(operands(equation, EQUATIONS[equation], dtype))
+    want = np.einsum(equation, *[a.astype("D") for a in arrays], optimize=True)
+    if dtype == "?":
+        want = want.astype(bool)
+    elif np.dtype(dtype).kind in "iu":
+        want = want.real.astype("i8").astype(dtype)
+    elif dtype in "ef8f4":
+        want = want.real.astype(dtype)
+    for threads in (1, 2, 3):
+        with config(jit="always", num_threads=threads):
+            for optimize in (False, "auto"):
+                got = einsum(equation, *arrays, optimize=optimize)
+                np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_any_number_of_threads_gives_the_same_bits(equation):
+    arrays = [RNG.standard_normal(a.shape) for a in operands(equation, EQUATIONS[equation], "f8")]
+    results = set()
+    for threads in (1, 2, 3, 5):
+        with config(jit="always", num_threads=threads):
+            results.add(np.asarray(einsum(equation, *arrays, optimize=False)).tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("equation", ["i->", "ij->i", "ij->j", "i,i->"])
+def test_long_sums_are_as_exact_as_pairwise_ones(equation, dtype):
+    shape = (3_000_017,) if len(equation.split("->")[0]) < 2 or "," in equation else (3, 1_000_003)
+    x = RNG.random(shape).astype(dtype)
+    arrays = [x, np.ones_like(x)][: equation.count(",") + 1]
+    exact = x.astype("g").sum(axis={"ij->i": 1, "ij->j": 0}.get(equation))
+    with config(jit="always"):
+        got = einsum(equation, *arrays)
+    error = np.max(abs(got - exact) / exact)
+    assert error <= 4 * np.finfo(dtype).eps
+
+
+def test_results_are_written_through_any_strides():
+    x = RNG.standard_normal((2000, 300))
+    for jit in ("always", "never"):
+        with config(jit=jit):
+            out = np.full((300, 7), np.nan)
+            einsum("ij->j", x, out=out[::-1, 3])
+            np.testing.assert_allclose(out[::-1, 3], x.sum(0))
+            assert np.isnan(np.delete(out, 3, axis=1)).all()
+            half = np.full((300, 3), np.nan, "e")
+            einsum("ij->j", abs(x).astype("e"), out=half[:, 1])
+            np.testing.assert_allclose(half[:, 1], abs(x).sum(0), rtol=2e-3)
+            assert np.isnan(half[:, ::2]).all()
+
+
+def test_forms_are_those_of_loops_or_of_unrolled_ones():
+    assert type(path_of("ij,jk->ik", i=50, j=50, k=50).form) is Form
+    assert type(path_of("bij,bjk->bik", b=500, i=3, j=3, k=3).form) is Unrolled
