@@ -10,7 +10,7 @@ from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._moves cimport moving
 from ._permutation_problem cimport (
-    ALIGNED, IMAGE, IMAGE_WAY, LINES, LINES_ROOM, PLAIN, SHIFTED, Loop, Problem,
+    ALIGNED, IMAGE, IMAGE_WAY, LINES_ROOM, PLAIN, SHIFTED, Loop, Problem,
 )
 from ._permutation_units cimport Call, tickets
 from ._runtime cimport Step
@@ -26,6 +26,7 @@ import_array()
 
 cdef enum:
     ENTRIES = 4096          # of a table, where an axis is not joined with others
+    LINES = 2               # of a column in a block that is written from registers
     PADDING = 64            # entries behind the rows that repeat the last one
     IMAGE_COLUMN = 512      # bytes of a column in an image, at most
     IMAGE_COLUMNS = 32      # at least

@@ -5,7 +5,6 @@ from ._streams cimport LINE
 
 cdef enum:
     MOST_LOOPS = 66
-    LINES = 2               # of a column in a block that is written from registers
     IMAGE = 20 << 10        # bytes of an image
     LINES_ROOM = LINE * LINE    # room that a kernel needs
 

@@ -17,9 +17,12 @@ from libc.string cimport memcpy
 
 from ._atomics cimport add
 from ._permutation_problem cimport (
-    ALIGNED, LINES, LINES_ROOM, MOST_LOOPS, PLAIN, SHIFTED, Problem,
+    ALIGNED, LINES_ROOM, MOST_LOOPS, PLAIN, SHIFTED, Problem,
 )
 from ._streams cimport LINE, fence, stream, to_line
+
+cdef enum:
+    SHIFTED_BLOCK = 4       # lines: what is left of a column is then in the first cache for a while
 
 cdef enum:                  # see fastein.cpu.permutation_kernel
     STORE = 0
@@ -129,7 +132,7 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
         memcpy(lines, lines + LINE, LINE)
         lines += 2 * LINE
     while rows - done >= p.side:
-        count = min((rows - done) // p.side, <Py_ssize_t>LINES) * p.side
+        count = min((rows - done) // p.side, <Py_ssize_t>SHIFTED_BLOCK) * p.side
         block(p, source, room + LINES_ROOM + LINE, result + done * p.size, row + done, count,
               column, columns, slots, SHIFT, room)
         done += count
