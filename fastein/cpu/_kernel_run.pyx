@@ -6,14 +6,12 @@ How, the `Traversal` says (see `fastein.cpu.traversal`).
 """
 from libc.stdint cimport uintptr_t
 cimport numpy as cnp
-from numpy cimport ndarray
 
 from math import prod
 
 import numpy as np
 
-from .._nest cimport LoopNest
-from ._baseline cimport Header, kernel_t, prepare
+from ._baseline cimport kernel_t, prepare
 from ._baseline cimport run as baseline
 from ._placed cimport Placed
 from ._result_memory cimport give_back, take

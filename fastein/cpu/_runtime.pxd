@@ -27,7 +27,7 @@ cdef class NestStep(Step):
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
     cdef int book(self, object tier, double seconds) except -1
-    cdef Py_ssize_t threads(self) except -1
+    cdef Py_ssize_t threads(self, double least) except -1
 
 
 cdef class Executable:

@@ -46,6 +46,7 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double SHARE_KERNEL_WORK = 1.5e5  # of a generated kernel, which takes parts from there on
 
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
@@ -225,7 +226,7 @@ cdef class NestStep(Step):
     cdef int perform_large(self, char **data, Header *header) except -1:
         tier = self.account()
         if self.generated is not None:
-            return self.generated.perform(data, self.threads())
+            return self.generated.perform(data, self.threads(SHARE_KERNEL_WORK))
         start = perf_counter() if tier is not None else None
         self.perform_baseline(data, header)
         if tier is not None:
@@ -256,12 +257,12 @@ cdef class NestStep(Step):
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
-        cdef Py_ssize_t threads = min(self.threads(), n) if parallel else 1
+        cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
         share(baseline, data, self.nest, <char *>header, n, threads, threads, 1)
         return 0
 
-    cdef Py_ssize_t threads(self) except -1:
-        return <Py_ssize_t>settings.num_threads if self.work >= SHARE_WORK else 1
+    cdef Py_ssize_t threads(self, double least) except -1:
+        return <Py_ssize_t>settings.num_threads if self.work >= least else 1
 
 
 cdef class Executable:

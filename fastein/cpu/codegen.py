@@ -6,13 +6,13 @@ the same form share one source, hence one compiled kernel, whatever their sizes 
 The kernel takes the loops in the order in which the nest lists them:
 
 * a trailing run of summed loops adds into a register (``total``), stored once: a dot product. If
-  the loop around it re-reads an operand, four of its rows share every pass (``total1`` ...). Long
+  the loop around it re-reads an operand, several of its rows share every pass (``total1`` ...). Long
   sums are added up in parts, which bounds their rounding errors as pairwise summation would;
 * otherwise the innermost loop runs along the output and stores every product: a map;
 * summed loops further out make the stores additions, after a pass that zeroes what they add to,
   so that the old content of the output is never read. If the next loop around a map is summed,
-  four of its rows go into every pass over the output, which then is read and written a quarter
-  as often (column sums 18 to 28 GB/s, a 200x200 float32 matrix product 28 to 56 GFLOP/s).
+  several of its rows go into every pass over the output, which then is read and written as much
+  less often (column sums 18 to 28 GB/s, a 200x200 float32 matrix product 28 to 56 GFLOP/s).
 
 An address moves outwards as far as it can: ``a_i`` is where ``a`` stands in iteration ``i``, and
 an operand that the inner loops do not move is read before them. In the rendered source a pointer
@@ -48,13 +48,14 @@ VERSION = 2
 MAX_RANK = 12
 MAX_INPUTS = 32
 
-# Rows of a summed loop in one pass over the output. 8 gain in column sums (28 to 32 GB/s) what
-# they lose in products (57 to 52 GFLOP/s). With many inputs the copies only cost compile time.
+# Rows in one pass over the output, or over another operand: 8 gain in column sums (28 to 32 GB/s)
+# what they lose in products (57 to 52 GFLOP/s). With many inputs the copies only cost compile time.
 ROWS = 4
+STREAMED_ROWS = 8
 JAM_INPUTS = 4
 
-# What `_jams` goes by. A matrix of 200 columns times a vector: 32 GB/s, in rows of four 12; of
-# 6,000 columns: 20 GB/s, in rows of four 28.
+# What `_rows` goes by. A matrix of 200 columns times a vector: 32 GB/s, four rows at a time 12; of
+# 6,000 columns: 20 GB/s, four rows at a time 28.
 STREAM = 1 << 20  # bytes
 REUSE = 4
 DOT_ROW = 16 << 10
@@ -92,8 +93,8 @@ class Form:
         Whether the innermost loop is a sum that is added up in parts.
     wide : bool
         Whether the output is float32, for inputs of float16.
-    jam : bool
-        Whether several rows may share a pass (see `jammed`).
+    rows : int
+        How many rows share a pass (see `jammed`), where they can.
     streams : int
         Elements of a vector that is written past the caches; 0 if the output goes through them.
     """
@@ -104,7 +105,7 @@ class Form:
     shared: int = 0
     long: bool = False
     wide: bool = False
-    jam: bool = True
+    rows: int = ROWS
     streams: int = 0
 
     @property
@@ -127,13 +128,13 @@ class Form:
 
     @property
     def jammed(self) -> int | None:
-        """The loop of which `ROWS` rows share one pass over an operand; or None.
+        """The loop of which `rows` rows share one pass over an operand; or None.
 
         It is the summed loop right around a map, or the loop around a dot product along which one
         factor moves and another stands still.
         """
         depth = min(self.trailing, self.rank - 1) - 1
-        if depth < 0 or self.nin > JAM_INPUTS or not self.jam:
+        if depth < 0 or self.nin > JAM_INPUTS or self.rows == 1:
             return None
         if self.trailing == self.rank:
             return depth if self.summed[depth] else None
@@ -157,7 +158,7 @@ class Form:
     def __str__(self) -> str:
         how = ["loops " + "".join("+" if summed else "." for summed in self.summed)]
         if self.jammed is not None:
-            how.append(f"{ROWS} rows a pass")
+            how.append(f"{self.rows} rows a pass")
         if self.long:
             how.append(f"parts of {PART}")
         if self.wide:
@@ -208,9 +209,9 @@ def form(nest: Any, shared: int = 0, wide: bool = False, vector_bytes: int = 0) 
     found = Form(name, summed, accesses, shared, long, wide)
     if vector_bytes and _can_stream(found):
         return replace(found, streams=vector_bytes // ITEMSIZE[name])
-    if found.jammed is None or _jams(nest, ITEMSIZE[name]):
+    if found.jammed is None:
         return found
-    return replace(found, jam=False)
+    return replace(found, rows=_rows(nest, ITEMSIZE[name]))
 
 
 def _can_stream(form: Form) -> bool:
@@ -220,17 +221,17 @@ def _can_stream(form: Form) -> bool:
     return contiguous and not any(form.summed)
 
 
-def _jams(nest: Any, itemsize: int) -> bool:
-    """Whether rows are to share passes, which costs more streams from memory.
+def _rows(nest: Any, itemsize: int) -> int:
+    """Return how many rows are to share a pass, which costs as many streams from memory.
 
     It pays within the caches, where elements are used again and again, and where a row is too
     long for the first cache to hold what is met again in the next one.
     """
     largest = max(_elements(nest.sizes, strides) for strides in nest.strides[: nest.nin])
     if largest * itemsize < STREAM or prod(nest.sizes) >= REUSE * largest:
-        return True
-    longest: int = DOT_ROW if nest.summed[-1] else MAP_ROW
-    return bool(nest.sizes[-1] * itemsize > longest)
+        return ROWS
+    longest = DOT_ROW if nest.summed[-1] else MAP_ROW
+    return STREAMED_ROWS if nest.sizes[-1] * itemsize > longest else 1
 
 
 def _elements(sizes: Sequence[int], strides: Sequence[int]) -> int:
@@ -431,10 +432,11 @@ def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
 def _jam(form: Form, depth: int) -> list[str]:
     """Return loop `depth`, several of whose rows go into one pass, then its rows that are left."""
     start, stop = _bounds(form, depth)
-    whole = f"{stop} // {ROWS} * {ROWS}"
+    count = form.rows
+    whole = f"{stop} // {count} * {count}"
     if start != "0":
-        whole = f"{start} + ({stop} - {start}) // {ROWS} * {ROWS}"
-    rows = range(ROWS)
+        whole = f"{start} + ({stop} - {start}) // {count} * {count}"
+    rows = range(count)
     operands = range(form.nin if form.summed[depth] else form.nin + 1)
     body = [line for row in rows for line in _enter(form, depth, operands, row)]
     if form.summed[depth]:
@@ -445,7 +447,7 @@ def _jam(form: Form, depth: int) -> list[str]:
         body += _sum(form, rows)
     return [
         f"whole = {whole}",
-        *_for(form, depth, body, f"range({start}, whole, {ROWS})"),
+        *_for(form, depth, body, f"range({start}, whole, {count})"),
         *_around(form, depth, f"range(whole, {stop})"),
     ]
 

@@ -17,14 +17,14 @@ from math import prod
 
 from .._nest import LoopNest
 from ._loop_order import loop_order
-from .codegen import ROWS, Form, form
+from .codegen import Form, form
 from .crossed import Crossed, Tiled, crossed
 from .isa import host
 from .machine import MACHINE
 from .unrolled import Unrolled, unrolled
 
 # Iterations below which loops stand as the baseline has them, and nothing is shared.
-STREAM_WORK = 500_000
+STREAM_WORK = 150_000
 NEAR_OUTPUT = 256 << 10  # bytes of output that may be added to again and again
 BLOCK = 4096  # elements of the innermost loop in a share, where sums are around it
 STREAMED_BYTES = 16e6  # of an output from where on it is written past the caches,
@@ -93,7 +93,8 @@ def traversal(nest: LoopNest) -> Traversal:
 def _as_it_stands(nest: LoopNest) -> Traversal:
     order, _ = loop_order(nest, MACHINE)
     nest = nest.ordered(order)
-    return Traversal(nest, form(nest), nest.rank > 0 and not nest.is_sum(0), ROWS)
+    found = form(nest)
+    return Traversal(nest, found, nest.rank > 0 and not nest.is_sum(0), found.rows)
 
 
 def _streamed(nest: LoopNest) -> Traversal:
@@ -125,7 +126,8 @@ def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
     written = prod(stream.sizes) * stream.itemsize if True not in stream.summed else 0
     long = stream.sizes[-1] * stream.itemsize >= STREAMED_ROW
     past = host().vector_bytes if long and written >= STREAMED_BYTES else 0
-    return Traversal(stream, form(stream, vector_bytes=past), True, ROWS)
+    found = form(stream, vector_bytes=past)
+    return Traversal(stream, found, True, found.rows)
 
 
 def _tiled(tiled: Tiled) -> Traversal:
