@@ -54,7 +54,9 @@ def test_small_nests_stand_as_the_baseline_has_them():
 def test_float16_is_summed_in_float32_wherever_its_sums_stand():
     assert path_of("ij->j", "e", i=4000, j=1000).form.wide
     assert not path_of("ij->i", "e", i=4000, j=1000).form.wide
-    assert path_of("ij->j", "e", i=12, j=10**6).form.written == "float16"
+    assert path_of("ij->j", "e", i=12, j=10**6).form.wide
+    assert path_of("ijk->ik", "e", i=100, j=100, k=100).form.wide
+    assert path_of("ij,ij->ij", "e", i=1000, j=1000).form.written == "float16"
 
 
 @pytest.mark.parametrize("dtype", ["g", "G"])

@@ -18,4 +18,5 @@ cdef class KernelRun:
     cdef object narrowed            # layouts of wide sums and of the result, where they differ
 
     cdef int perform(self, char **data, Py_ssize_t threads) except -1
-    cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1
+    cdef int run(self, char **data, Py_ssize_t threads) except -1
+    cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1

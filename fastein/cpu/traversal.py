@@ -40,8 +40,8 @@ class Traversal:
     Attributes
     ----------
     nest : LoopNest
-        Its loops in the order in which they run. With `parts`, the strides of the output are
-        those of a partial result.
+        Its loops in the order in which they run. The strides of the output are those of what the
+        kernel writes (see `result`).
     form : Form, Unrolled or Crossed
         What the kernel's code depends on.
     parallel : bool
@@ -53,7 +53,8 @@ class Traversal:
     parts : int
         Number of partial results, 0 if the result is written at once.
     result : tuple of int
-        With `parts`, the strides of the result.
+        The strides of the result where the kernel writes another one first: partial results, or
+        sums of float16 in float32.
     """
 
     nest: LoopNest
@@ -105,29 +106,44 @@ def _streamed(nest: LoopNest) -> Traversal:
     last = stream.rank - 1
     parts = _number_of_parts(stream)
     if parts > 1:
-        partial = _partial(stream)
-        found = form(partial, wide=stream.is_half)
-        return Traversal(partial, found, True, parts=parts, result=stream.strides[-1])
-    if not stream.is_sum(last) and not stream.is_half:
-        found = form(stream, shared=last)
-        return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
-    return _as_it_stands(nest)
+        return _by_way(stream, parts)
+    if stream.is_sum(last):
+        return _as_it_stands(nest)
+    if stream.is_half:
+        return _by_way(stream, shared=last, grain=64, block=BLOCK)
+    found = form(stream, shared=last)
+    return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
 
 
 def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
     """Return the traversal of a nest whose outermost loop is not summed."""
-    if True in stream.summed:
-        first = stream.summed.index(True)
-        inside = range(first, stream.rank)
-        reached = [stream.sizes[a] for a in inside if not stream.is_sum(a)]
-        wide = stream.is_half and any(reached)
-        if wide or prod(reached) * stream.itemsize > NEAR_OUTPUT:
-            return _as_it_stands(nest)
-    written = prod(stream.sizes) * stream.itemsize if True not in stream.summed else 0
+    if True not in stream.summed:
+        return _map(stream)
+    inside = range(stream.summed.index(True), stream.rank)
+    reached = [stream.sizes[a] for a in inside if not stream.is_sum(a)]
+    if prod(reached) * stream.itemsize > NEAR_OUTPUT:
+        return _as_it_stands(nest)
+    if stream.is_half and reached:
+        return _by_way(stream)
+    found = form(stream)
+    return Traversal(stream, found, True, found.rows)
+
+
+def _map(stream: LoopNest) -> Traversal:
+    written = prod(stream.sizes) * stream.itemsize
     long = stream.sizes[-1] * stream.itemsize >= STREAMED_ROW
     past = host().vector_bytes if long and written >= STREAMED_BYTES else 0
-    found = form(stream, vector_bytes=past)
-    return Traversal(stream, found, True, found.rows)
+    return Traversal(stream, form(stream, vector_bytes=past), True)
+
+
+def _by_way(
+    stream: LoopNest, parts: int = 0, shared: int = 0, grain: int = 0, block: int = 0
+) -> Traversal:
+    """Return the traversal of a kernel that writes partial results, or wide ones."""
+    partial = _partial(stream)
+    found = form(partial, shared, wide=stream.is_half)
+    grain = 1 if parts else grain or found.rows
+    return Traversal(partial, found, True, grain, block, parts, stream.strides[-1])
 
 
 def _tiled(tiled: Tiled) -> Traversal:
