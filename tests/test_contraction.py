@@ -107,6 +107,33 @@ def test_sizes_around_the_edges_of_the_tile(dtype):
         check("ij,jk->ik", a, b)
 
 
+# Where the batch holds the result's unit stride, results interleave: attention's logits do
+
+INTERLEAVED = ["bqhd,bkhd->bhqk", "bqhd,bkhd->hbqk", "ijb,jkb->ikb", "qhd,khd->qkh"]
+INTERLEAVED_SIZES = [
+    {"b": 2, "h": 8, "q": 37, "k": 50, "d": 16, "i": 20, "j": 31},
+    {"b": 2, "h": 5, "q": 101, "k": 41, "d": 400, "i": 70, "j": 34},  # parts of the sum
+    {"b": 3, "h": 67, "q": 17, "k": 9, "d": 7, "i": 30, "j": 9},  # parts of the heads
+]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "complex128", "int8", "float16", "bool"])
+@pytest.mark.parametrize("equation", INTERLEAVED)
+def test_results_that_interleave(equation, dtype, threads):
+    for size in INTERLEAVED_SIZES:
+        first, second = equation.split("->")[0].split(",")
+        a = numbers(dtype, tuple(size[x] for x in first))
+        b = numbers(dtype, tuple(size[x] for x in second), 1)
+        assert "interleaved" in explain(equation, a, b)
+        with config(num_threads=threads):
+            got = check(equation, a, b)
+            room = np.full((*got.shape[:-1], got.shape[-1] + 2), 1, dtype)
+            check(equation, a, b, out=room[..., 1:-1])
+        assert (room[..., ::-1][..., :1] == 1).all()
+        assert (room[..., :1] == 1).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "int32", "float16"])
 @pytest.mark.parametrize(
     "hows",

@@ -13,6 +13,7 @@ from ._problem cimport (
     COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Axes, Problem, Side, up,
 )
 from ._runtime cimport Step
+from ._stacks cimport stacks, stacks_of, stage, stage_bytes
 from ._threads cimport share
 from ._tickets cimport Call, blocks_of, matrices, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
@@ -126,6 +127,8 @@ cdef class Runner:
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
         p.tiles = <kernel_t><uintptr_t>tiles.address
+        if schedule.lanes is not None:
+            stage(p, schedule.lanes, schedule.staged)
         for s in range(2):
             p.side[s].bytes = block_bytes(p, s)
         p.entries = max(packing_entries(p), tile_entries(p)) + 8
@@ -168,14 +171,20 @@ cdef class Runner:
         call.operand[1] = first if self.first else second
         call.result = result
         call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
-        if threads == 1 or self.by_matrix:
+        cdef Py_ssize_t shares = p.batch.total
+        if p.lanes:
+            function = stacks
+            shares = stacks_of(p)
+            threads = min(threads, shares)
+        elif threads == 1 or self.by_matrix:
             function = matrices
-            threads = min(threads, p.batch.total)
+            threads = min(threads, shares)
         else:
             function = tickets
+            shares = threads
             shared_bytes = p.side[p.shared].bytes
             progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
-        call.room_bytes = room_bytes(p, function == matrices)
+        call.room_bytes = room_bytes(p, function != tickets) + stage_bytes(p)
         nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + LINE
         memory = take_scratch(&nbytes)
         try:
@@ -185,13 +194,12 @@ cdef class Runner:
             call.progress = <long long *>(call.shared[1] + shared_bytes)
             memset(call.progress, 0, progress_bytes)
             if threads > 1:
-                share(function, NULL, self.nest, <char *>&call,
-                      p.batch.total if function == matrices else threads, threads, threads, 1)
+                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
             elif self.work < GIL_WORK:
-                function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
+                function(NULL, NULL, NULL, <char *>&call, 0, shares)
             else:
                 with nogil:
-                    function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
+                    function(NULL, NULL, NULL, <char *>&call, 0, shares)
         finally:
             give_scratch(memory, nbytes)
         return 0

@@ -28,7 +28,8 @@ cdef struct Side:
     PackKind kind
     kernel_t pack
     int along               # the summed axis that a transposed side lies along
-    Axes free               # strides: in the operand, in the result
+    Axes free               # strides: in the operand, in the result (or where that is staged)
+    Axes apart              # where results are staged, their strides in the result
     Py_ssize_t width        # elements of a panel
     Py_ssize_t grain        # what the width of the last panel is a multiple of
     Py_ssize_t pitch        # elements between steps of the sum in a full panel
@@ -47,6 +48,9 @@ cdef struct Problem:
     Py_ssize_t itemsize     # of the operands and the result
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
+    Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
+    Py_ssize_t staged       # of them together
+    Py_ssize_t lane[3]      # from one to the next, in both operands and the result
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one

@@ -18,7 +18,18 @@ cdef struct Call:
     long long *progress     # stages that each block of the side that is not shared has behind it
 
 
+cdef struct Room:
+    # One thread's scratch memory.
+    char *block[2]
+    char *spare
+    Py_ssize_t *table
+
+
 cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil
+cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil
+cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
+                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil
 cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil

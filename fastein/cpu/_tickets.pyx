@@ -38,13 +38,6 @@ cdef extern from *:
     void fastein_fence() noexcept nogil
 
 
-cdef struct Room:
-    # One thread's scratch memory.
-    char *block[2]
-    char *spare
-    Py_ssize_t *table
-
-
 # One block of either side
 
 

@@ -37,6 +37,7 @@ DIRECT = 128
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
 TABLES = 64  # bytes of offsets that come with each element of a block
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
+LANES = 32  # results that interleave and are staged together, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class Contraction:
         Whether each matrix of the batch is one thread's.
     streams : bool
         Whether the result is written past the caches.
+    lanes : Axis or None
+        The axis of the batch that holds the result's unit stride, if it does: results of its
+        elements interleave. They are staged, `staged` at a time, and written together. It is then
+        none of `batch`.
+    staged : int
     """
 
     tile: Tile
@@ -101,6 +107,8 @@ class Contraction:
     blocks: Blocks
     by_matrix: bool
     streams: bool
+    lanes: Axis | None
+    staged: int
 
     def __str__(self) -> str:
         t, blocks = self.tile, self.blocks
@@ -110,6 +118,8 @@ class Contraction:
             for side in range(2)
         )
         how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
+        if self.lanes is not None:
+            how = f"results of {self.staged} matrices at a time interleaved"
         past = ", streaming stores" if self.streams else ""
         return (
             f"contraction: {t.dtype} tiles of {t.rows} rows ({t.vectors} vectors of "
@@ -166,21 +176,46 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
     extent = [_total(group) for group in free]
     tile = tile_for(nest.dtype.name, host())
     sums = _sums(axes(roles.sums), free, extent, itemsize)
-    packing, along = zip(
-        *[_packing(tile, side, free, extent, sums, itemsize) for side in range(2)], strict=True
-    )
     batch = _by_stride(axes(roles.batch), 2)
+    lanes = None
+    if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
+        *batch, lanes = batch  # type: ignore[assignment]
+    packing, along = zip(
+        *[
+            _packing(tile, side, free, extent, sums, itemsize, lanes is not None)
+            for side in range(2)
+        ],
+        strict=True,
+    )
     by_matrix = _total(batch) >= 2 * threads
     grain = sums[-1].size if 0 <= len(sums) - 2 in along else 1
-    shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
+    staged = 0
+    if lanes is not None:
+        staged = min(lanes.size, LANES)
+        shared, blocks = 1, _staged_blocks(tile, extent, _depth(tile, _total(sums), grain), staged)
+    else:
+        shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
     streams = (
-        blocks.depth == _total(sums)
+        lanes is None
+        and blocks.depth == _total(sums)
         and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
     return Contraction(
-        tile, inputs, batch, free, sums, packing, along, shared, blocks, by_matrix, streams
+        tile,
+        inputs,
+        tuple(batch),
+        free,
+        sums,
+        packing,
+        along,
+        shared,
+        blocks,
+        by_matrix,
+        streams,
+        lanes,
+        staged,
     )
 
 
@@ -246,8 +281,12 @@ def _packing(
     extent: list[int],
     sums: tuple[Axis, ...],
     itemsize: int,
+    always: bool,
 ) -> tuple[str, int]:
-    """Return how a side is packed, and along which summed axis if that is by transposition."""
+    """Return how a side is packed, and along which summed axis if that is by transposition.
+
+    Unless it is `always` packed, it may be left where it lies.
+    """
     inner = free[side][-1]
     along = next(
         (k for k in range(max(len(sums) - 2, 0), len(sums)) if sums[k].strides[side] == itemsize),
@@ -256,7 +295,7 @@ def _packing(
     if 0 <= along == len(sums) - 2 and _part(sums[-1].size) != sums[-1].size:
         along = -1  # not a part that was split off for this
     converts = tile.arithmetic.itemsize != itemsize or tile.dtype == "bool"
-    few = extent[1 - side] <= DIRECT and not converts
+    few = extent[1 - side] <= DIRECT and not converts and not always
     unit = (tile.vector_rows, tile.columns)[side]
     # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
     once = _total(sums) == _depth(tile, _total(sums), 1)
@@ -314,6 +353,14 @@ def _blocks(
     return shared, Blocks(depth, (block[0], block[1]))
 
 
+def _staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:
+    """Return blocks whose staged results fill a third of the second cache."""
+    most = max(caches().second // 3 // (staged * tile.result_bytes), tile.rows * tile.columns)
+    rows = min(_up(extent[0], tile.vector_rows), 2 * tile.rows)
+    columns = min(max(most // rows, tile.columns), extent[1])
+    return Blocks(depth, (rows, _up(columns, tile.columns)))
+
+
 def _up(n: int, grain: int) -> int:
     return -(-n // grain) * grain
 
@@ -354,6 +401,8 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
         cycles += extent * total * PACK_CYCLES[how] * lanes
     if plan.free[0][-1].strides[2] != nest.itemsize:
         cycles += 2 * rows * columns  # stored element by element
+    if plan.lanes is not None:
+        matrices *= plan.lanes.size
     return CALL_SECONDS + matrices * (MATRIX_SECONDS + cycles * machine.cycle)
 
 
