@@ -6,6 +6,8 @@ cdef class KernelRun:
     cdef readonly object traversal
     cdef readonly object kernel     # keeps the machine code
     cdef kernel_t function
+    cdef char *scratch
+    cdef Header own                 # of the baseline nest, where that is the kernel
     cdef LoopNest nest
     cdef int shared                 # the loop that is shared
     cdef bint parallel

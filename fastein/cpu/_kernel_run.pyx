@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""Running a generated kernel: shares of one loop, and partial results that are added up.
+"""Running a kernel: shares of one loop, and partial results that are added up.
 
-How, the `Traversal` says (see `fastein.cpu.traversal`).
+How, the `Traversal` says (see `fastein.cpu.traversal`). The kernel is a generated one or, until
+there is one, the baseline nest.
 """
 from libc.stdint cimport uintptr_t
 cimport numpy as cnp
@@ -25,6 +26,7 @@ cdef enum:
 cdef struct Parts:
     # What `in_parts` gets as `scratch`.
     kernel_t function
+    char *scratch
     int nin
     Py_ssize_t n            # iterations of the summed loop
     Py_ssize_t grain        # of which all parts but the last are a multiple
@@ -43,25 +45,29 @@ cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         own[k] = data[k]
     for part in range(begin, end):
         own[all.nin] = data[all.nin] + part * all.step
-        all.function(own, size, stride, NULL, units * part // all.parts * all.grain,
+        all.function(own, size, stride, all.scratch, units * part // all.parts * all.grain,
                      min(all.n, units * (part + 1) // all.parts * all.grain))
 
 
 cdef class KernelRun:
-    """A generated kernel on the loops of one nest.
+    """A kernel on the loops of one nest.
 
     Parameters
     ----------
     traversal : fastein.cpu.traversal.Traversal
-    kernel : fastein.cpu.compiler.Kernel
-        That of the traversal's form.
+    kernel : fastein.cpu.compiler.Kernel or None
+        That of the traversal's form; None for the baseline nest.
     """
 
     def __init__(self, traversal, kernel):
         self.traversal = traversal
         self.kernel = kernel
-        self.function = <kernel_t><uintptr_t>kernel.address
         self.nest = traversal.nest
+        if kernel is None:
+            prepare(&self.own, self.nest)
+            self.function, self.scratch = baseline, <char *>&self.own
+        else:
+            self.function, self.scratch = <kernel_t><uintptr_t>kernel.address, NULL
         self.shared = traversal.form.shared
         self.parallel = traversal.parallel
         self.grain = traversal.grain
@@ -110,13 +116,13 @@ cdef class KernelRun:
         if not self.parallel:
             threads = 1
         shares = max(threads, (n + self.block - 1) // self.block if self.block else 1)
-        share(self.function, data, self.nest, NULL, n, threads, shares, self.grain)
+        share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain)
         return 0
 
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1:
         """Write partial or wide results, then the result."""
-        cdef Parts all = Parts(self.function, self.nest.nin, self.nest.size[0], self.grain,
-                               self.parts, self.part_bytes)
+        cdef Parts all = Parts(self.function, self.scratch, self.nest.nin, self.nest.size[0],
+                               self.grain, self.parts, self.part_bytes)
         cdef char *own[MOST_OPERANDS]
         cdef char *ends[2]
         cdef int k

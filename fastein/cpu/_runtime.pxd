@@ -17,6 +17,7 @@ cdef class NestStep(Step):
     cdef bint may_promote
     cdef bint called
     cdef KernelRun generated
+    cdef KernelRun in_parts       # the baseline nest, where it sums in parts
     cdef Header header
     cdef int *slots
     cdef double work
@@ -27,6 +28,7 @@ cdef class NestStep(Step):
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
     cdef int book(self, object tier, double seconds) except -1
+    cdef bint sums_in_parts(self) except -1
     cdef Py_ssize_t threads(self, double least) except -1
 
 

@@ -59,7 +59,7 @@ DOT_ROW = 16 << 10
 MAP_ROW = 4 << 10
 
 #: Terms that are added up one after the other (in each lane of a vector).
-PART = 8192
+PART = 4096
 
 #: Dtypes that processors gather. A dot product over a strided operand of these is vectorised by
 #: ``gathered`` (44 to 18 us for 'ij,ji->' of 200x200 float64); maps and the others lose by it.

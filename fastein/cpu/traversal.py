@@ -65,6 +65,11 @@ class Traversal:
     parts: int = 0
     result: tuple[int, ...] = ()
 
+    @property
+    def is_loops(self) -> bool:
+        """Whether the baseline nest could go the same way."""
+        return isinstance(self.form, Form)
+
     def __str__(self) -> str:
         how = [str(self.form)]
         if self.parts:
