@@ -168,9 +168,10 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 LAZY = {
     "cpu.compiler",
     "cpu.moves",
+    "cpu.permutation_moves",
+    "cpu.primitives",
     "cpu.tile_intrinsics",
     "cpu.tile_scatter",
-    "cpu.primitives",
     "cpu.vector_primitives",
     "cpu.vectors",
 }

@@ -15,7 +15,7 @@ from ._problem cimport (
 from ._runtime cimport Step
 from ._stacks cimport stacks, stacks_of, stage, stage_bytes
 from ._threads cimport share
-from ._tickets cimport Call, blocks_of, matrices, room_bytes, tickets
+from ._tickets cimport Call, blocks_of, matrices, mirrors, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
 
 from time import perf_counter
@@ -126,6 +126,7 @@ cdef class Runner:
         p.itemsize = nest.itemsize
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
+        p.symmetric = schedule.symmetric and schedule.shared == COLUMNS
         p.tiles = <kernel_t><uintptr_t>tiles.address
         if schedule.lanes is not None:
             stage(p, schedule.lanes, schedule.staged)
@@ -171,6 +172,7 @@ cdef class Runner:
         call.operand[1] = first if self.first else second
         call.result = result
         call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
+        call.halved = p.symmetric and first == second
         cdef Py_ssize_t shares = p.batch.total
         if p.lanes:
             function = stacks
@@ -195,6 +197,9 @@ cdef class Runner:
             memset(call.progress, 0, progress_bytes)
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
+                if call.halved and function == tickets:
+                    call.ticket = 0
+                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, shares)
             else:

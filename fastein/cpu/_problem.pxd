@@ -51,6 +51,7 @@ cdef struct Problem:
     Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
     Py_ssize_t staged       # of them together
     Py_ssize_t lane[3]      # from one to the next, in both operands and the result
+    bint symmetric          # the result is if both operands are the same memory
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one

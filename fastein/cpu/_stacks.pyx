@@ -92,14 +92,15 @@ cdef void stacks(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratc
         left //= parts(p.lanes, p.staged)
         for side in range(2):
             operand[side] = call.operand[side] + offset(&p.batch, side, left) + lane * p.lane[side]
-        one_block(p, operand, first, count, lanes, memory, &room)
+        one_block(call, operand, first, count, lanes, memory, &room)
         result = call.result + offset(&p.batch, 2, left) + lane * p.lane[2]
         write(p, memory, lanes, first, count, result)
 
 
-cdef void one_block(Problem *p, char **operand, Py_ssize_t *first, Py_ssize_t *count,
+cdef void one_block(Call *call, char **operand, Py_ssize_t *first, Py_ssize_t *count,
                     Py_ssize_t lanes, char *stages, Room *room) noexcept nogil:
     """Multiply one block of each side for some lanes, each into its stage."""
+    cdef Problem *p = call.problem
     cdef Py_ssize_t lane, k, depth
     cdef char *here
     cdef int side
@@ -112,9 +113,8 @@ cdef void one_block(Problem *p, char **operand, Py_ssize_t *first, Py_ssize_t *c
             for side in range(2):
                 pack(p, side, operand[side] + lane * p.lane[side], first[side], count[side], k,
                      depth, pitch_of(&p.side[side], count[side]), room.block[side], room.table)
-            multiply(p, here, False, room.block[ROWS], room.block[COLUMNS], first[ROWS],
-                     count[ROWS], first[COLUMNS], count[COLUMNS], k, depth, room.spare,
-                     room.table)
+            multiply(call, here, room.block[ROWS], room.block[COLUMNS], first[ROWS], count[ROWS],
+                     first[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
 
 
 cdef void write(Problem *p, char *stages, Py_ssize_t lanes, Py_ssize_t *first, Py_ssize_t *count,

@@ -9,6 +9,7 @@ cdef struct Call:
     char *operand[2]
     char *result
     bint streams
+    bint halved             # the result is symmetric: half of it is a mirror image
     char *shared[2]
     char *rooms
     Py_ssize_t room_bytes
@@ -27,11 +28,13 @@ cdef struct Room:
 
 cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil
-cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
-                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
+                   Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
                    Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil
 cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil
 cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+cdef void mirrors(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil

@@ -18,24 +18,19 @@ buffers, so that one is packed while the other is in use. A block of the result 
 to in the order of the sum: the answer does not depend on the number of threads.
 
 Where there are many matrices, each is one thread's.
+
+Where both operands are the same memory the result may be symmetric. Then only tiles with an element
+whose column is not before its row are computed, and what is left is their mirror image
+(`fastein.cpu._mirror`): to the last bit, as both are sums of the same products in the same order.
 """
 from ._atomics cimport add, wait_for
+from ._mirror cimport mirror, strips_of
 from ._panels cimport pack
 from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
 )
+from ._streams cimport fence
 from ._tile_tables cimport tabulate
-
-cdef extern from *:
-    """
-    #if defined(__SSE2__)
-    #include <emmintrin.h>
-    #define fastein_fence() _mm_sfence()
-    #else
-    #define fastein_fence() ((void)0)
-    #endif
-    """
-    void fastein_fence() noexcept nogil
 
 
 # One block of either side
@@ -62,31 +57,34 @@ cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
     return up(<Py_ssize_t>room.table + p.entries * sizeof(Py_ssize_t), LINE) + LINE
 
 
-cdef void multiply(Problem *p, char *result, bint streams, char *rows, char *columns,
-                   Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
+cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
+                   Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
                    Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
     """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
+    cdef Problem *p = call.problem
     cdef char *data[4]
-    cdef Py_ssize_t[6] shape
+    cdef Py_ssize_t[7] shape
     cdef Axes *across = &p.side[COLUMNS].free
     if p.table != NULL:
         table = p.table
     else:
         tabulate(p, i, height, j, width, k, depth, table)
     data[0], data[1], data[2], data[3] = rows, columns, result, spare
-    shape[0], shape[1], shape[2], shape[3] = depth, table[0], k > 0, 2 * streams
+    shape[0], shape[1], shape[2], shape[3] = depth, table[0], k > 0, 2 * call.streams
     shape[4] = p.packed
     if p.side[COLUMNS].kind == DIRECT:
         shape[4] = across.stride[0][across.rank - 1]
     # streamed rows are read once: they meet all columns before the next ones
     shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
+    shape[6] = j - i if call.halved else table[0]
     p.tiles(data, shape, table + 2, NULL, 0, table[1])
 
 
-cdef void multiply_blocks(Problem *p, char **operand, char *result, bint streams, Room *room,
+cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,
                           Py_ssize_t shared, Py_ssize_t own, Py_ssize_t k,
                           Py_ssize_t depth) noexcept nogil:
     """Multiply the blocks that begin at elements `shared` and `own` of their sides."""
+    cdef Problem *p = call.problem
     cdef Py_ssize_t begin[2]
     cdef Py_ssize_t count[2]
     cdef int side
@@ -95,16 +93,21 @@ cdef void multiply_blocks(Problem *p, char **operand, char *result, bint streams
     for side in range(2):
         count[side] = min(p.side[side].block, p.side[side].free.total - begin[side])
         source[side] = operand[side] if p.side[side].kind == DIRECT else room.block[side]
-    multiply(p, result, streams, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
+    multiply(call, result, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
              begin[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
+
+
+cdef inline bint is_needed(Call *call, Py_ssize_t own, Py_ssize_t end) noexcept nogil:
+    """Whether a block of rows that begins at `own` is needed for columns that end at `end`."""
+    return not call.halved or own < end
 
 
 # One thread alone
 
 
-cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
-                     Room *room) noexcept nogil:
+cdef void one_matrix(Call *call, char **operand, char *result, Room *room) noexcept nogil:
     """Multiply one pair of matrices of the batch."""
+    cdef Problem *p = call.problem
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
     cdef Side *o = &p.side[own]
@@ -116,10 +119,12 @@ cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
             pack(p, p.shared, operand[p.shared], outer, count, k, depth, pitch_of(s, count),
                  room.block[p.shared], room.table)
             for inner from 0 <= inner < o.free.total by o.block:
+                if not is_needed(call, inner, outer + s.block):
+                    break
                 count = min(o.block, o.free.total - inner)
                 pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
                      room.block[own], room.table)
-                multiply_blocks(p, operand, result, streams, room, outer, inner, k, depth)
+                multiply_blocks(call, operand, result, room, outer, inner, k, depth)
 
 
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
@@ -134,9 +139,11 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     for b in range(begin, end):
         operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
         operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
-        one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room)
+        one_matrix(call, operand, call.result + offset(&p.batch, 2, b), &room)
+        if call.halved:
+            mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
     if call.streams:
-        fastein_fence()
+        fence()
 
 
 # Threads together
@@ -172,6 +179,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
     cdef long long ticket, stage
     cdef Py_ssize_t task, b, k, depth, outer, count, pitch
     cdef int ring, side
+    cdef bint needed
     cdef char *operand[2]
     while True:
         ticket = add(&call.ticket, 1)
@@ -199,14 +207,32 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
             add(&call.packed[ring], 1)
             continue
         task -= packs
-        count = min(o.block, o.free.total - task * o.block)
-        pack(p, own, operand[own], task * o.block, count, k, depth, pitch_of(o, count),
-             room.block[own], room.table)
+        needed = is_needed(call, task * o.block, outer + s.block)
+        if needed:
+            count = min(o.block, o.free.total - task * o.block)
+            pack(p, own, operand[own], task * o.block, count, k, depth, pitch_of(o, count),
+                 room.block[own], room.table)
         wait_for(&call.packed[ring], packs * (stage // RING + 1))
         wait_for(&call.progress[task], stage)  # the parts of the sum are added in order
-        multiply_blocks(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room,
-                        outer, task * o.block, k, depth)
+        if needed:
+            multiply_blocks(call, operand, call.result + offset(&p.batch, 2, b), &room, outer,
+                            task * o.block, k, depth)
         add(&call.progress[task], 1)
         add(&call.done[ring], 1)
     if call.streams:
-        fastein_fence()
+        fence()
+
+
+cdef void mirrors(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
+                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Draw strips of symmetric results and fill them, once all is multiplied."""
+    cdef Call *call = <Call *>scratch
+    cdef Problem *p = call.problem
+    cdef Py_ssize_t strips = strips_of(p), strip, b
+    cdef long long ticket
+    while True:
+        ticket = add(&call.ticket, 1)
+        b, strip = ticket // strips, strips - 1 - ticket % strips  # the longest first
+        if b >= p.batch.total:
+            return
+        mirror(p, call.result + offset(&p.batch, 2, b), strip, strip + 1)

@@ -36,6 +36,7 @@ STREAM_BYTES = 16e6
 DIRECT = 128
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
 TABLES = 64  # bytes of offsets that come with each element of a block
+MIRRORED = 128  # steps of the sum from which computing an element takes longer than copying it
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 LANES = 32  # results that interleave and are staged together, at most
 
@@ -94,6 +95,9 @@ class Contraction:
         elements interleave. They are staged, `staged` at a time, and written together. It is then
         none of `batch`.
     staged : int
+    symmetric : bool
+        Whether the result is symmetric, and half of it enough to compute, in calls whose operands
+        are the same memory.
     """
 
     tile: Tile
@@ -109,6 +113,7 @@ class Contraction:
     streams: bool
     lanes: Axis | None
     staged: int
+    symmetric: bool
 
     def __str__(self) -> str:
         t, blocks = self.tile, self.blocks
@@ -121,11 +126,12 @@ class Contraction:
         if self.lanes is not None:
             how = f"results of {self.staged} matrices at a time interleaved"
         past = ", streaming stores" if self.streams else ""
+        half = "; half of it if both operands are the same memory" if self.symmetric else ""
         return (
             f"contraction: {t.dtype} tiles of {t.rows} rows ({t.vectors} vectors of "
             f"{t.vector_bytes} bytes) and {t.columns} columns; {sides}; blocks of "
             f"{blocks.free[0]} rows, {blocks.free[1]} columns, {blocks.depth} steps of the sum; "
-            f"{how}{past}"
+            f"{how}{past}{half}"
         )
 
 
@@ -202,6 +208,14 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
     )
+    symmetric = (
+        lanes is None
+        and "direct" not in packing
+        and _total(sums) >= MIRRORED
+        and [(axis.size, axis.strides[0]) for axis in rows]
+        == [(axis.size, axis.strides[1]) for axis in columns]
+        and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
+    )
     return Contraction(
         tile,
         inputs,
@@ -216,6 +230,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         streams,
         lanes,
         staged,
+        symmetric,
     )
 
 

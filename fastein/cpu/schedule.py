@@ -9,6 +9,9 @@ matmul
 contraction
     packed panels and register tiles (:mod:`fastein.cpu.contraction`), for products of matrices
     in any layout. While its kernels are not there, one of the others stands in for it.
+permutation
+    blocks that are transposed on their way (:mod:`fastein.cpu.permutation`), for one operand of
+    which nothing is summed.
 
 The choice is the cheaper one by a small cost model over the canonical nest. Nothing here runs
 anything.
@@ -25,6 +28,7 @@ from ._loop_order import loop_order
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .machine import MACHINE, Machine
+from .permutation import Permutation, permutation, permutation_seconds
 from .traversal import Traversal, traversal
 from .unrolled import SMALL, Unrolled
 
@@ -65,6 +69,7 @@ class Schedule:
     """Seconds that a contraction gains over what stands in for it."""
     traversal: Traversal | None = None
     """How a generated kernel goes through the nest, unless it is small."""
+    permutation: Permutation | None = None
 
     @property
     def inner(self) -> str:
@@ -75,6 +80,8 @@ class Schedule:
     def __str__(self) -> str:
         if self.contraction is not None:
             return str(self.contraction)
+        if self.permutation is not None:
+            return str(self.permutation)
         if self.matrix is not None:
             m, sizes = self.matrix, self.nest.sizes
             extent = {
@@ -121,6 +128,11 @@ def schedule(
     order, seconds = loop_order(nest, machine)
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
+    if seconds > ENGINE_CALL:
+        moved = permutation(ordered)
+        if moved is not None:
+            cost = permutation_seconds(ordered, machine)
+            return Schedule("permutation", ordered, cost, True, permutation=moved)
     axes = roles(ordered) if seconds > ENGINE_CALL else None
     small = None
     if engine and ordered.iterations >= KERNEL_WORK:

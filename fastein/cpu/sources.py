@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-from . import packing, tile
+from . import packing, permutation_kernel, tile
 from .codegen import CannotCompile
 from .contraction import Contraction
 from .isa import host
+from .permutation import Permutation
 from .schedule import Schedule
 from .traversal import traversal
 
@@ -18,11 +19,19 @@ def sources(schedule: Schedule) -> list[tuple[str, str]]:
     """Return what runs a schedule: titles, and source below each."""
     if schedule.contraction is not None:
         return _contraction(schedule.contraction)
+    if schedule.permutation is not None:
+        return [("moving a block", _moves(schedule.permutation))]
     try:
         text = traversal(schedule.nest).form.source()
     except CannotCompile as reason:
         text = f"none: {reason}"
     return [("generated loop nest", text)]
+
+
+def _moves(plan: Permutation) -> str:
+    if plan.is_transposed:
+        return permutation_kernel.source(plan.element, host())
+    return "none: loops compiled ahead of time"
 
 
 def _contraction(plan: Contraction) -> list[tuple[str, str]]:

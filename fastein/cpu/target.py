@@ -8,6 +8,7 @@ from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _placed, _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
+from .permutation import Permutation
 from .schedule import Schedule, kernel_seconds, schedule
 from .tiers import compiled
 
@@ -67,7 +68,23 @@ def _contraction(step: Contract) -> _runtime.Step:
         if settings.jit == "always":
             engine.build()
         return ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
+    if chosen.permutation is not None:
+        return _permutation(chosen, chosen.permutation, slots)
     return _substitute(chosen, slots)
+
+
+def _permutation(
+    chosen: Schedule, permutation: Permutation, slots: tuple[int, ...]
+) -> _runtime.Step:
+    from ._permutation import PermutationStep
+    from .engine import transposer_of
+
+    if not permutation.is_transposed or settings.jit == "never":
+        return PermutationStep(slots, chosen, None)
+    transposer = transposer_of(permutation.element)
+    if settings.jit == "always":
+        transposer.build()
+    return PermutationStep(slots, chosen, transposer)
 
 
 def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:

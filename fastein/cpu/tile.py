@@ -22,7 +22,7 @@ from .compiler import Kernel, assemble
 from .isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,11 @@ def source(tile: Tile) -> str:
     """Return the source of that kernel.
 
     In its arguments, `data` holds the rows, the columns, the result and room for one tile.
-    `shape` is (K, rows, adds, streams, stride, band): the steps of the sum, the rows, whether the
-    result is added to, 2 if whole tiles bypass the caches, the bytes between the columns of a
-    tile, and how many rows all columns meet before the next ones. `begin` and `end` bound the
-    columns. `strides` holds tables, one after the other:
+    `shape` is (K, rows, adds, streams, stride, band, reach): the steps of the sum, the rows,
+    whether the result is added to, 2 if whole tiles bypass the caches, the bytes between a tile's
+    columns, how many rows all columns meet before the next ones, and how far tiles reach over the
+    diagonal: those that begin `reach` rows behind their last column, or later, are left out.
+    `begin` and `end` bound the columns. `strides` holds tables, one after the other:
 
     * for each row its offset in the result;
     * for each row how many, itself included, lie one after the other there;
@@ -174,7 +175,7 @@ def tiles(data, shape, strides, scratch, begin, end):
     a, b = operand(data, 0, {t.dtype}), operand(data, 1, {t.dtype})
     out, spare = output(data, 2, {t.dtype}), output(data, 3, {t.dtype})
     K, ROWS, adding, streaming = shape[0], shape[1], shape[2], shape[3]
-    stride, band = shape[4], shape[5]
+    stride, band, reach = shape[4], shape[5], shape[6]
     runs, columns = ROWS, 2 * ROWS
     spare_columns = columns + end
     a_places = spare_columns + {t.columns}
@@ -193,24 +194,28 @@ def tiles(data, shape, strides, scratch, begin, end):
             following = j + {t.columns} if j + {t.columns} < end else j
             b_ahead = b + (strides[b_places + following] + last)
             width = end - j if end - j < {t.columns} else {t.columns}
+            behind = j + {t.columns} + reach
             i = i0
             while i < ROWS and i < i0 + band:
                 a_i = a + strides[a_places + i]
                 vectors = strides[a_vectors + i]
                 full = {narrow} if vectors == {NARROW} else vectors * {t.vector_rows}
                 height = full if full < ROWS - i else ROWS - i
-                whole = width == {t.columns} and height == full
-                inside = whole and strides[runs + i] >= height
-                if inside:
-                    target, first, adds = out + strides[i], columns + j, adding + streaming
-                else:
-                    target, first, adds = spare, spare_columns, 0
-                tile(
-                    vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
-                    a_ahead + ahead, b_ahead, target, strides, first, adds,
-                )
-                if not inside:
-                    scatter(out, spare, strides, i, height, columns + j, width, runs + i, adding)
+                if i < behind:
+                    whole = width == {t.columns} and height == full
+                    inside = whole and strides[runs + i] >= height
+                    if inside:
+                        target, first, adds = out + strides[i], columns + j, adding + streaming
+                    else:
+                        target, first, adds = spare, spare_columns, 0
+                    tile(
+                        vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
+                        a_ahead + ahead, b_ahead, target, strides, first, adds,
+                    )
+                    if not inside:
+                        scatter(
+                            out, spare, strides, i, height, columns + j, width, runs + i, adding
+                        )
                 i += height
             ahead = ahead + {t.vector_bytes} if ahead < {panel - 1} else {t.vector_bytes - 1}
 """

@@ -209,6 +209,25 @@ class Emitter:
         store = self.builder.store(value, place, align=1)
         store.set_metadata("alias.scope", primitives.output_scope(self.builder))
 
+    def stream(self, address: Any, value: Any) -> None:
+        """Write elements past the caches, a whole vector at an aligned address."""
+        value = self._packed(value)
+        place = self.builder.bitcast(address, value.type.as_pointer())
+        store = self.builder.store(value, place, align=value.type.count * self.packed_size)
+        store.set_metadata("alias.scope", primitives.output_scope(self.builder))
+        self.bypass(store)
+
+    def bypass(self, store: Any) -> None:
+        """Have a store of a whole vector, which is aligned, go past the caches."""
+        store.set_metadata("nontemporal", self.builder.module.add_metadata([I32(1)]))
+
+    def prefetch(self, address: Any) -> None:
+        """Ask for a line, to be read from the second cache."""
+        module, name = self.builder.module, "llvm.prefetch.p0"
+        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        self.builder.call(function, [address, I32(0), I32(2), I32(1)])
+
     def _packed(self, value: Any) -> Any:
         lanes = value.type.count
         wide = ir.VectorType(ir.IntType(8 * self.packed_size), lanes)

@@ -1,0 +1,3 @@
+from ._baseline cimport kernel_t
+
+cdef kernel_t moving(str element) noexcept

@@ -1,0 +1,114 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""Moving the blocks of a permutation, compiled ahead of time.
+
+In the signature of all kernels, and with the arguments of those that transpose in registers
+(`fastein.cpu.permutation_kernel`), but that the last pointer is to the `Problem`: it knows how far
+rows and columns are apart. Nothing here streams.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from ._baseline cimport kernel_t
+from ._permutation_problem cimport Problem
+from ._streams cimport LINE
+
+ctypedef struct two_words:
+    uint64_t low
+    uint64_t high
+
+ctypedef fused word:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+    two_words
+
+
+cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p,
+                     word *kind) noexcept nogil:
+    """Move a block of words."""
+    cdef Py_ssize_t columns = shape[0], rows = shape[1], r, c, begin, end
+    cdef Py_ssize_t *targets = table + shape[2]
+    cdef Py_ssize_t read = p.column_read, written = p.row_written
+    cdef Py_ssize_t near = LINE // p.size
+    cdef char *source
+    cdef char *to
+    for begin from 0 <= begin < columns by near:
+        end = min(begin + near, columns)
+        for c in range(begin, end):
+            source = data[0] + c * read
+            to = data[1] + targets[c]
+            if written == sizeof(word):
+                for r in range(rows):
+                    (<word *>to)[r] = (<word *>(source + table[r]))[0]
+            else:
+                for r in range(rows):
+                    (<word *>(to + r * written))[0] = (<word *>(source + table[r]))[0]
+
+
+cdef void move1(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    move_words[uint8_t](data, shape, table, <Problem *>problem, NULL)
+
+
+cdef void move2(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    move_words[uint16_t](data, shape, table, <Problem *>problem, NULL)
+
+
+cdef void move4(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    move_words[uint32_t](data, shape, table, <Problem *>problem, NULL)
+
+
+cdef void move8(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    move_words[uint64_t](data, shape, table, <Problem *>problem, NULL)
+
+
+cdef void move16(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                 Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    move_words[two_words](data, shape, table, <Problem *>problem, NULL)
+
+
+cdef void move_truths(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                      Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Move a block of bool, whose bytes become 0 or 1."""
+    cdef Problem *p = <Problem *>problem
+    cdef Py_ssize_t r, c
+    cdef char *source
+    cdef char *to
+    for c in range(shape[0]):
+        source = data[0] + c * p.column_read
+        to = data[1] + table[shape[2] + c]
+        for r in range(shape[1]):
+            to[r * p.row_written] = source[table[r]] != 0
+
+
+cdef void move_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Move a block of short runs."""
+    cdef Problem *p = <Problem *>problem
+    cdef Py_ssize_t r, c
+    cdef char *source
+    cdef char *to
+    for c in range(shape[0]):
+        source = data[0] + c * p.column_read
+        to = data[1] + table[shape[2] + c]
+        for r in range(shape[1]):
+            memcpy(to + r * p.row_written, source + table[r], p.size)
+
+
+cdef kernel_t moving(str element) noexcept:
+    if element == "raw1":
+        return move1
+    if element == "raw2":
+        return move2
+    if element == "raw4":
+        return move4
+    if element == "raw8":
+        return move8
+    if element == "raw16":
+        return move16
+    return move_truths if element == "bool" else move_runs

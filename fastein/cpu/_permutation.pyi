@@ -1,0 +1,22 @@
+from typing import Any
+
+from .._nest import LoopNest
+from ._runtime import Step
+from .compiler import Kernel
+from .engine import Transposer
+from .permutation import Permutation
+from .schedule import Schedule
+
+class Runner:
+    def __init__(
+        self,
+        nest: LoopNest,
+        schedule: Permutation,
+        kernel: tuple[Kernel, tuple[int, int]] | None = None,
+    ) -> None: ...
+    def __call__(self, operand: Any, result: Any) -> None: ...
+
+class PermutationStep(Step):
+    def __init__(
+        self, slots: tuple[int, ...], schedule: Schedule, engine: Transposer | None
+    ) -> None: ...

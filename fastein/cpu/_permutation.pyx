@@ -1,0 +1,291 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False, cdivision=True
+"""A permutation as a step of a plan: its problem in C, its scratch memory, its threads."""
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from numpy cimport PyArray_BYTES, import_array, ndarray
+
+from .._nest cimport LoopNest
+from ._baseline cimport kernel_t
+from ._moves cimport moving
+from ._permutation_problem cimport (
+    ALIGNED, IMAGE, IMAGE_WAY, LINES, LINES_ROOM, PLAIN, SHIFTED, Loop, Problem,
+)
+from ._permutation_units cimport Call, tickets
+from ._runtime cimport Step
+from ._streams cimport LINE, to_line
+from ._threads cimport share
+
+from time import perf_counter
+
+from ..config import settings
+from .isa import host
+
+import_array()
+
+cdef enum:
+    ENTRIES = 4096          # of a table, where an axis is not joined with others
+    PADDING = 64            # entries behind the rows that repeat the last one
+    IMAGE_COLUMN = 512      # bytes of a column in an image, at most
+    IMAGE_COLUMNS = 32      # at least
+    MOST_IMAGE_COLUMNS = 512
+    SHIFTED_COLUMNS = 1024  # whose last lines are kept in the second cache
+    SHIFTED_LINES = 64      # of a column that one thread writes, at most
+    FEWEST_LINES = 8        # of a column that it is worth while for
+    AHEAD = 512             # bytes of a row between what is read and what is asked for
+    TASKS = 8               # for each thread: one that is held up leaves its work to the others
+    MOVED_RUN = 64 << 10    # bytes of a run that are copied at once
+    NEAR_ROOM = LINES_ROOM + IMAGE + LINE   # for the blocks of one thread
+
+cdef double SHARE_BYTES = 1e6   # read and written, from where on threads share the work
+cdef double GIL_BYTES = 3e4     # ... and others may run
+
+
+cdef Py_ssize_t fill(Py_ssize_t *table, axes, int which, Py_ssize_t most) except -1:
+    """Write where the elements of a joint index lie, `most` of them at most; how many."""
+    cdef Py_ssize_t count = 1, known, k, n, stride
+    cdef Py_ssize_t total = 1
+    for axis in axes:
+        total *= axis.size
+    table[0] = 0
+    for axis in reversed(axes):
+        stride = axis[which]
+        known = count
+        n = 1
+        while n < axis.size and count < most:
+            for k in range(min(known, most - count)):
+                table[count + k] = table[k] + n * stride
+            count += min(known, most - count)
+            n += 1
+    return count
+
+
+cdef class Runner:
+    """A permutation with everything decided, ready to run on pointers.
+
+    Parameters
+    ----------
+    nest : fastein._nest.LoopNest
+    schedule : fastein.cpu.permutation.Permutation
+    kernel : Kernel or None
+        What transposes blocks, if it is there.
+    vector_bytes : int
+        Of the vectors in which it writes.
+    """
+
+    cdef Problem *problem
+    cdef LoopNest nest
+    cdef object keepalive
+    cdef Py_ssize_t read_origin
+    cdef Py_ssize_t write_origin
+    cdef Py_ssize_t units
+    cdef double nbytes
+    cdef bint writes_lines  # whether vectors are as long as lines
+
+    def __cinit__(self):
+        self.problem = <Problem *>malloc(sizeof(Problem))
+        if self.problem == NULL:
+            raise MemoryError()
+        memset(self.problem, 0, sizeof(Problem))
+
+    def __dealloc__(self):
+        free(self.problem.table)
+        free(self.problem)
+
+    def __init__(self, LoopNest nest, schedule, kernel=None, vector_bytes=LINE):
+        cdef Problem *p = self.problem
+        self.writes_lines = vector_bytes == LINE
+        self.nest = nest
+        self.read_origin, self.write_origin = schedule.origin
+        p.size = schedule.size
+        p.streams = schedule.streams
+        loops = [(axis.size, axis.read, axis.written, "") for axis in schedule.outer]
+        self.nbytes = 2.0 * p.size
+        for axis in (*schedule.outer, *schedule.rows, *schedule.columns):
+            self.nbytes *= axis.size
+        if schedule.rows:
+            self.lay_out_blocks(schedule, kernel)
+            loops.append((self.blocks(p.rows, p.row_block) + (p.way == ALIGNED),
+                          p.row_block * p.row_read, 0, "rows"))
+            loops.append((self.blocks(p.columns, p.column_block),
+                          p.column_block * p.column_read, 0, "columns"))
+        else:
+            p.rows, p.row_block = p.size, MOVED_RUN
+            p.room = 0
+            loops.append((self.blocks(p.rows, p.row_block), MOVED_RUN, 0, "rows"))
+        self.lay_out_loops(loops)
+
+    @staticmethod
+    def blocks(extent, size):
+        return -(-extent // size)
+
+    cdef int lay_out_blocks(self, schedule, kernel) except -1:
+        """Decide on blocks and fill the table."""
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t k, slots
+        cdef Py_ssize_t *table
+        rows, columns = schedule.rows, schedule.columns
+        p.move = moving(schedule.element)
+        p.rows = p.columns = 1
+        for axis in rows:
+            p.rows *= axis.size
+        for axis in columns:
+            p.columns *= axis.size
+        *_, row = rows
+        *_, column = columns
+        p.row_read, p.row_written = row.read, row.written
+        p.column_read, p.column_written = column.read, column.written
+        p.side = max(1, LINE // p.size)
+        p.streams = p.streams and schedule.is_transposed
+        if kernel is not None and schedule.is_transposed:
+            self.keepalive = kernel
+            p.transpose = <kernel_t><uintptr_t>kernel.address
+        p.column_block = ENTRIES
+        p.row_block = LINES * p.side
+        self.choose_way(schedule)
+        p.row_entries = min(p.rows, ENTRIES) + PADDING
+        p.column_entries = min(p.columns, ENTRIES)
+        slots = p.column_block if p.way == SHIFTED else 0
+        p.table = <Py_ssize_t *>malloc(
+            (2 * p.row_entries + p.column_entries + p.image_columns + slots) * sizeof(Py_ssize_t))
+        if p.table == NULL:
+            raise MemoryError()
+        k = fill(p.table, rows, 1, p.row_entries)
+        while k < p.row_entries:
+            p.table[k] = p.table[k - 1]
+            k += 1
+        for k in range(p.row_entries):
+            p.table[p.row_entries + k] = p.table[k] + AHEAD
+        table = p.table + 2 * p.row_entries
+        fill(table, columns, 2, p.column_entries)
+        table += p.column_entries
+        for k in range(p.image_columns):
+            table[k] = k * p.pitch
+        for k in range(slots):
+            table[p.image_columns + k] = k * 2 * LINE
+        return 0
+
+    cdef int choose_way(self, schedule) except -1:
+        """Decide how the result is written, and on the sizes of blocks that go with it."""
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t length = p.rows * p.size
+        p.way = PLAIN
+        p.room = NEAR_ROOM
+        p.image_columns = max(<Py_ssize_t>IMAGE_COLUMNS, p.side)
+        p.pitch = IMAGE // p.image_columns // LINE * LINE
+        # a pitch of a power of two would have columns evict each other
+        p.image_rows = min(p.pitch - LINE, <Py_ssize_t>IMAGE_COLUMN) // p.size
+        if not p.streams:
+            return 0
+        p.way = IMAGE_WAY
+        if p.rows <= p.image_rows and p.column_written == length:  # columns follow each other
+            p.pitch = length
+            p.image_columns = max(p.side, min(<Py_ssize_t>MOST_IMAGE_COLUMNS, IMAGE // length))
+            p.image_columns = p.image_columns // p.side * p.side
+            p.row_block = p.rows
+        elif p.transpose == NULL or length < FEWEST_LINES * LINE:
+            p.row_block = min(p.rows, p.image_rows)
+        elif schedule.is_aligned:
+            p.way = ALIGNED
+        else:
+            p.way = SHIFTED
+            p.column_block = SHIFTED_COLUMNS
+            p.row_block = SHIFTED_LINES * p.side
+            p.room = LINES_ROOM + max(<Py_ssize_t>IMAGE, p.column_block * 2 * LINE) + LINE
+        # tiles have a whole line of rows, written at once where vectors are that long
+        p.overruns = p.transpose != NULL and (p.pitch >= LINE or self.writes_lines)
+        return 0
+
+    cdef int lay_out_loops(self, loops) except -1:
+        """Order the loops by what they read, the longest strides outermost."""
+        cdef Problem *p = self.problem
+        cdef int k
+        loops = sorted(loops, key=lambda loop: -abs(loop[1]))
+        p.rank = len(loops)
+        p.row_loop = p.column_loop = -1
+        self.units = 1
+        for k, (count, read, written, name) in enumerate(loops):
+            p.loop[k] = Loop(count, read, written)
+            self.units *= count
+            if name:  # blocks know themselves where they are
+                p.loop[k].read = 0
+            if name == "rows":
+                p.row_loop = k
+            elif name == "columns":
+                p.column_loop = k
+        return 0
+
+    def __call__(self, ndarray operand, ndarray result):
+        """Run on arrays that have the nest's layout (nothing is checked)."""
+        self.run(PyArray_BYTES(operand), PyArray_BYTES(result))
+
+    cdef int run(self, char *operand, char *result) except -1:
+        cdef Call call
+        cdef Py_ssize_t threads = 1
+        cdef char near[NEAR_ROOM + LINE]
+        cdef char *memory = NULL
+        if self.nbytes >= SHARE_BYTES:
+            threads = min(<Py_ssize_t>settings.num_threads, self.units)
+        call.problem = self.problem
+        call.operand, call.result = operand + self.read_origin, result + self.write_origin
+        call.slot = call.ticket = 0
+        call.units = self.units
+        call.share = self.units if threads <= 1 else max(1, self.units // (threads * TASKS))
+        if threads > 1 or self.problem.room > NEAR_ROOM:
+            memory = <char *>malloc(max(threads, 1) * self.problem.room + LINE)
+            if memory == NULL:
+                raise MemoryError("no memory for the images of a permutation")
+        call.rooms = line_up(memory) if memory != NULL else line_up(near)
+        try:
+            if threads > 1:
+                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
+            elif self.nbytes < GIL_BYTES:
+                tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
+            else:
+                with nogil:
+                    tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
+        finally:
+            free(memory)
+        return 0
+
+
+cdef inline char *line_up(char *address) noexcept nogil:
+    return address + to_line(address)
+
+
+cdef class PermutationStep(Step):
+    """A permutation, by the loops compiled ahead of time until there is a kernel."""
+
+    cdef int source
+    cdef int target
+    cdef object schedule
+    cdef object engine
+    cdef Runner runner
+    cdef bint waits         # for a kernel
+
+    def __init__(self, slots, schedule, engine):
+        self.source, self.target = slots
+        self.schedule, self.engine = schedule, engine
+        self.settle()
+
+    cdef int settle(self) except -1:
+        """Take the kernel if it is there."""
+        plan = self.schedule.permutation
+        kernel = self.engine.kernel if self.engine is not None else None
+        self.waits = self.engine is not None and kernel is None
+        self.runner = Runner(self.schedule.nest, plan, kernel, host().vector_bytes)
+        return 0
+
+    cdef int perform(self, char **slots) except -1:
+        # a reference of this call's own: another thread may put its runner in the place of this
+        cdef Runner runner = self.runner
+        if not self.waits:
+            return runner.run(slots[self.source], slots[self.target])
+        if self.engine.ready:
+            self.settle()
+            return self.runner.run(slots[self.source], slots[self.target])
+        start = perf_counter()
+        runner.run(slots[self.source], slots[self.target])
+        self.engine.spend(perf_counter() - start)
+        return 0

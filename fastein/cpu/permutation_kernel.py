@@ -1,0 +1,78 @@
+"""Permutation kernels: blocks of an operand, transposed in registers into the result.
+
+The rows of a block lie along the operand's unit stride; its columns are to lie along the
+result's. A kernel, one for each size of elements, is driven by a table of offsets in bytes and
+serves every permutation of such elements. In the ABI of all kernels ``data[0]`` is the operand,
+``data[1]`` what is written, ``strides`` the table, and ``shape`` is ``columns, rows, targets,
+results, way, ahead``:
+
+* ``table[r]`` says where row r begins, ``table[targets + c]`` where column c is written;
+* ``way`` is `STORE`; or `STREAM`: columns are written past the caches, and must be aligned to
+  vectors; or `SHIFT`, see below;
+* ``scratch`` has room for a line of as many rows as a line has elements;
+* unless ``ahead`` is 0, ``table[ahead + r]`` is where the row begins that is read later in the
+  place of row r, to be prefetched.
+
+A block has at least a line's worth of rows and columns. Tiles at its ends overlap the others.
+
+To `SHIFT` is to stream columns that begin anywhere in a line. Each has two lines in ``data[1]``, of
+which ``table[targets + c]`` is the second. What is new of the column goes there; before it stands
+what is left from the block before. A whole line of both together goes to ``data[2]``, where
+``table[results + c]`` says where the column begins; it is the line in which the new part begins.
+The number of rows is a multiple of a line's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastein.cpu import compiler
+from fastein.cpu.elements import ELEMENTS
+from fastein.cpu.isa import Isa
+
+#: Goes into the key of every stored kernel: raise it when `source` or the moves change.
+VERSION = 1
+
+LINE = 64
+STORE, STREAM, SHIFT = range(3)
+
+
+def piece_bytes(size: int, isa: Isa) -> int:
+    """Return the bytes of a row that are transposed at once, in half of the registers."""
+    rows = isa.vector_bytes // size
+    return max(16, min(isa.vector_bytes, isa.registers // 2 * isa.vector_bytes // rows))
+
+
+def kernel(element: str, isa: Isa) -> compiler.Kernel:
+    """Return the kernel for a kind of elements, a key of `ELEMENTS` that is not widened."""
+
+    def names() -> dict[str, Any]:
+        from numba import types
+
+        from fastein.cpu import permutation_moves, primitives
+
+        form = ELEMENTS[element]
+        return {
+            "byte": types.uint8,
+            "operand": primitives.operand,
+            "output": primitives.output,
+            **permutation_moves.moves(form, isa, piece_bytes(form.source, isa)),
+        }
+
+    return compiler.assemble(source(element, isa), names, VERSION)
+
+
+def source(element: str, isa: Isa) -> str:
+    """Return the source of the kernel: one function in the ABI's parameters."""
+    form = ELEMENTS[element]
+    vectors = f"{isa.name}, {isa.vector_bytes}-byte vectors"
+    return f"""\
+# permute: {form.source}-byte elements {form.note}   ({vectors})
+def permute(data, shape, strides, scratch, begin, end):
+    source, target, result = operand(data, 0, byte), output(data, 1, byte), output(data, 2, byte)
+    columns, rows, targets, results = shape[0], shape[1], shape[2], shape[3]
+    way, ahead = shape[4], shape[5]
+    transpose_block(
+        source, target, result, strides, columns, rows, targets, results, way, ahead, scratch
+    )
+"""

@@ -1,0 +1,207 @@
+"""The one move of a permutation kernel: a block of the operand, transposed into the result.
+
+Importing this module imports Numba; only a compilation does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from fastein.cpu.elements import Element
+from fastein.cpu.isa import Isa
+from fastein.cpu.transposition import LANE, Transposition
+from fastein.cpu.vectors import I64, Emitter
+
+LINE = 64
+STREAM, SHIFT = 1, 2
+
+
+def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
+    """Return the functions of a permutation kernel, by name.
+
+    Parameters
+    ----------
+    element : Element
+    isa : Isa
+    piece : int
+        Bytes of a row that are transposed at once.
+    """
+    word = types.intp
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def transpose_block(
+        typingctx: Any,
+        source: Any,
+        target: Any,
+        result: Any,
+        table: Any,
+        columns: Any,
+        rows: Any,
+        targets: Any,
+        results: Any,
+        way: Any,
+        ahead: Any,
+        lines: Any,
+    ) -> Any:
+        """Transpose `rows` rows of `columns` elements, a line at least of each.
+
+        ``table[r]`` says where row r is read, ``table[targets + c]`` where column c is written,
+        ``table[ahead + r]`` where the row is that is read later in its place. At `lines` there is
+        room for a line of as many rows as a line has elements.
+        """
+        signature = types.none(source, target, result, table, *[word] * 6, lines)
+
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            _Block(Emitter(element, isa, context, builder), isa.vector_bytes, piece, *args).emit()
+            return context.get_dummy_value()
+
+        return signature, lower
+
+    return {"transpose_block": transpose_block}
+
+
+class _Block:
+    """Emits the transposition of a block; most fields are the arguments of `transpose_block`."""
+
+    def __init__(
+        self,
+        emit: Emitter,
+        vector: int,
+        piece: int,
+        source: Any,
+        target: Any,
+        result: Any,
+        table: Any,
+        columns: Any,
+        rows: Any,
+        targets: Any,
+        results: Any,
+        way: Any,
+        ahead: Any,
+        lines: Any,
+    ) -> None:
+        self._emit = emit
+        self._builder = emit.builder
+        self._vector = vector
+        self._piece = piece
+        self._side = LINE // emit.size  # rows and columns of a tile
+        self._source, self._target, self._result = source, target, result
+        self._table, self._columns, self._rows = table, columns, rows
+        self._targets, self._results = targets, results
+        self._way, self._ahead, self._lines = way, ahead, lines
+
+    def emit(self) -> None:
+        """Emit loops over tiles, those at the ends moved back so that they end with the block.
+
+        Tiles begin where lines of the first row do: unaligned pieces would meet lines twice.
+        """
+        emit, builder, side = self._emit, self._builder, self._side
+        # The step of a column between tiles: in place of a line of its own each has the same.
+        shifts = builder.icmp_signed("==", self._way, I64(SHIFT))
+        self._step = builder.select(shifts, I64(0), I64(emit.size))
+        first = emit.move(self._source, emit.entry(self._table, I64(0)))
+        begin = builder.neg(emit.misalignment(first, side))
+        last_column = builder.sub(self._columns, I64(side))
+        last_row = builder.sub(self._rows, I64(side))
+        done = emit.variable()
+        with emit.loop(self._columns, side, begin) as place:
+            column = emit.least(emit.most(place, I64(0)), last_column)
+            before = builder.load(done, typ=I64)
+            with emit.loop(self._rows, side) as start:
+                row = emit.least(start, last_row)
+                self._tile(row, column)
+                with builder.if_then(shifts):
+                    self._shift(row, column, builder.sub(before, column))
+            builder.store(builder.add(column, I64(side)), done)
+
+    def _tile(self, row: Any, column: Any) -> None:
+        emit = self._emit
+        at = emit.source(self._source, column)
+        with emit.where(self._ahead, ">", 0):
+            ahead = self._builder.add(self._ahead, row)
+            with emit.loop(I64(self._side)) as r:
+                emit.prefetch(self._row(at, self._builder.add(ahead, r)))
+        if self._piece == self._vector == LINE:
+            numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
+            self._piece_of_tile([self._row(at, number) for number in numbers], row, I64(0), column)
+            return
+        self._collect(at, row)
+        wide, high = self._piece // emit.size, self._vector // emit.size
+        with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
+            corner = emit.source(emit.move(self._lines, emit.times(r, LINE)), c)
+            addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
+            self._piece_of_tile(addresses, row, r, self._builder.add(column, c))
+
+    def _row(self, at: Any, number: Any) -> Any:
+        """Return the address of the row with a number in the table."""
+        return self._emit.move(at, self._emit.entry(self._table, number))
+
+    def _collect(self, at: Any, row: Any) -> None:
+        """Copy a line of each row next to each other.
+
+        Pieces smaller than a line come from there: rows may evict each other from the cache.
+        """
+        emit, builder = self._emit, self._builder
+        with emit.loop(I64(self._side)) as r:
+            address = self._row(at, builder.add(row, r))
+            to = emit.move(self._lines, emit.times(r, LINE))
+            for start in range(0, LINE, self._vector):
+                value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
+                self._write(emit.move(to, I64(start)), value, self._vector)
+
+    def _piece_of_tile(self, addresses: list[Any], row: Any, within: Any, column: Any) -> None:
+        """Transpose a piece of each of some rows, from one within a tile on; write the columns."""
+        emit, builder = self._emit, self._builder
+        values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
+        to = emit.packed(self._target, within)
+        to = emit.move(to, builder.mul(row, self._step))
+        entries = builder.add(self._targets, column)
+        places = [
+            emit.move(to, emit.entry(self._table, builder.add(entries, I64(c))))
+            for c in range(len(values))
+        ]
+
+        def write(store: Callable[[Any, Any], None]) -> None:
+            for place, value in zip(places, values, strict=True):
+                store(place, value)
+
+        emit.either(self._way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store))
+
+    def _shift(self, row: Any, column: Any, first: Any) -> None:
+        """Write lines of the result, each from the ends of what is left and what has come.
+
+        The columns before `first` have been written. A column has two lines of its own, the second
+        of which the tile has filled; that one becomes what is left.
+        """
+        emit, builder = self._emit, self._builder
+        offset = emit.times(row, emit.size)
+        with emit.loop(I64(self._side), start=first) as c:
+            number = builder.add(column, c)
+            new = emit.move(
+                self._target, emit.entry(self._table, builder.add(self._targets, number))
+            )
+            entry = emit.entry(self._table, builder.add(self._results, number))
+            place = emit.move(self._result, builder.add(entry, offset))
+            beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
+            back = builder.neg(beyond)
+            self._copy_line(emit.move(place, back), emit.move(new, back), streams=True)
+            self._copy_line(emit.move(new, I64(-LINE)), new, streams=False)
+
+    def _copy_line(self, to: Any, source: Any, streams: bool) -> None:
+        builder, vector = self._builder, ir.VectorType(I64, self._vector // 8)
+        for start in range(0, LINE, self._vector):
+            value = builder.load(self._emit.move(source, I64(start)), align=1, typ=vector)
+            address = self._emit.move(to, I64(start))
+            store = self._write(address, value, self._vector if streams else 1)
+            if streams:
+                self._emit.bypass(store)
+
+    def _write(self, address: Any, value: Any, alignment: int) -> Any:
+        """Store a vector as it is, where it may be read again."""
+        place = self._builder.bitcast(address, value.type.as_pointer())
+        return self._builder.store(value, place, align=alignment)
