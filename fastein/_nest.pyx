@@ -83,6 +83,18 @@ cdef class LoopNest:
             total *= self.size[a]
         return total
 
+    @property
+    def moved_bytes(self):
+        """Bytes of all operands, each element counted once (an exact int)."""
+        elements = 0
+        for strides in self.strides:
+            extent = 1
+            for a in range(self.rank):
+                if strides[a]:
+                    extent *= self.size[a]
+            elements += extent
+        return self.itemsize * elements
+
     cdef double work(self) noexcept nogil:
         cdef double total = 1.0
         cdef int a

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Rates of a large GPU, to compare contraction paths by: their ratios matter, not their values.
+LAUNCH_SECONDS = 4e-6
+STREAM_BYTES = 2.5e12  # a second
+FLOPS = 3e13  # a second
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:

@@ -15,6 +15,7 @@ from .device import Device
 from .elements import ELEMENTS, element_of
 from .launch import Executable, Step, step_of, workspace_of
 from .loops import Loops, fused, loops_of
+from .machine import FLOPS, LAUNCH_SECONDS, STREAM_BYTES
 from .schedule import AnySchedule, schedule
 
 
@@ -32,6 +33,11 @@ class CudaTarget:
     def schedule(self, nest: LoopNest) -> AnySchedule:
         """Choose a nest's family and how it is dealt to blocks and threads."""
         return schedule(loops_of(nest), self.machine)
+
+    def seconds(self, nest: LoopNest) -> float:
+        """Estimate the time of a nest: a launch, then its arithmetic or its bytes."""
+        work = max(nest.moved_bytes / STREAM_BYTES, 2 * nest.iterations / FLOPS)
+        return LAUNCH_SECONDS + work
 
     def executable(self, plan: Plan) -> Executable:
         """Make a plan callable: its kernels are compiled here.

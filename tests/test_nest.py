@@ -215,3 +215,7 @@ def test_output_strides_are_numpys(order, seed):
             equation,
             [(x.shape, x.strides) for x in arrays],
         )
+
+
+def test_bytes_that_are_moved():
+    assert nest_of("ij,j->i", np.ones((3, 5)), np.ones(5)).moved_bytes == 8 * (15 + 5 + 3)

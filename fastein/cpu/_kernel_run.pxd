@@ -6,6 +6,8 @@ cdef class KernelRun:
     cdef readonly object traversal
     cdef readonly object kernel     # keeps the machine code
     cdef kernel_t function
+    cdef char *scratch
+    cdef Header own                 # of the baseline nest, where that is the kernel
     cdef LoopNest nest
     cdef int shared                 # the loop that is shared
     cdef bint parallel
@@ -18,4 +20,5 @@ cdef class KernelRun:
     cdef object narrowed            # layouts of wide sums and of the result, where they differ
 
     cdef int perform(self, char **data, Py_ssize_t threads) except -1
-    cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1
+    cdef int run(self, char **data, Py_ssize_t threads) except -1
+    cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""Running a generated kernel: shares of one loop, and partial results that are added up.
+"""Running a kernel: shares of one loop, and partial results that are added up.
 
-How, the `Traversal` says (see `fastein.cpu.traversal`).
+How, the `Traversal` says (see `fastein.cpu.traversal`). The kernel is a generated one or, until
+there is one, the baseline nest.
 """
 from libc.stdint cimport uintptr_t
 cimport numpy as cnp
@@ -25,6 +26,7 @@ cdef enum:
 cdef struct Parts:
     # What `in_parts` gets as `scratch`.
     kernel_t function
+    char *scratch
     int nin
     Py_ssize_t n            # iterations of the summed loop
     Py_ssize_t grain        # of which all parts but the last are a multiple
@@ -43,25 +45,29 @@ cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         own[k] = data[k]
     for part in range(begin, end):
         own[all.nin] = data[all.nin] + part * all.step
-        all.function(own, size, stride, NULL, units * part // all.parts * all.grain,
+        all.function(own, size, stride, all.scratch, units * part // all.parts * all.grain,
                      min(all.n, units * (part + 1) // all.parts * all.grain))
 
 
 cdef class KernelRun:
-    """A generated kernel on the loops of one nest.
+    """A kernel on the loops of one nest.
 
     Parameters
     ----------
     traversal : fastein.cpu.traversal.Traversal
-    kernel : fastein.cpu.compiler.Kernel
-        That of the traversal's form.
+    kernel : fastein.cpu.compiler.Kernel or None
+        That of the traversal's form; None for the baseline nest.
     """
 
     def __init__(self, traversal, kernel):
         self.traversal = traversal
         self.kernel = kernel
-        self.function = <kernel_t><uintptr_t>kernel.address
         self.nest = traversal.nest
+        if kernel is None:
+            prepare(&self.own, self.nest)
+            self.function, self.scratch = baseline, <char *>&self.own
+        else:
+            self.function, self.scratch = <kernel_t><uintptr_t>kernel.address, NULL
         self.shared = traversal.form.shared
         self.parallel = traversal.parallel
         self.grain = traversal.grain
@@ -69,11 +75,11 @@ cdef class KernelRun:
         self.parts = traversal.parts
         if self.nest.nin >= MOST_OPERANDS:
             raise ValueError(f"generated kernels take at most {MOST_OPERANDS - 1} inputs")
-        if self.parts:
-            self.add_up(traversal)
+        if traversal.result:
+            self.go_by_way(traversal)
 
-    def add_up(self, traversal):
-        """Prepare the sum of the partial results."""
+    def go_by_way(self, traversal):
+        """Prepare what follows where the kernel does not write the result itself."""
         from .._nest import build
         from ._loop_order import loop_order
         from .machine import MACHINE
@@ -85,6 +91,10 @@ cdef class KernelRun:
         result = tuple([traversal.result[axis] for axis in outputs])
         dtype = np.dtype(np.float32) if nest.is_half else nest.dtype
         self.part_bytes = prod(shape) * dtype.itemsize
+        if nest.is_half:
+            self.narrowed = Placed(shape, partial, dtype), Placed(shape, result, nest.dtype)
+        if not self.parts:
+            return
         labels = tuple(range(1, len(shape) + 1))
         sums = build(
             dtype, (self.parts, *shape),
@@ -93,42 +103,48 @@ cdef class KernelRun:
         order, _ = loop_order(sums, MACHINE)
         self.sums = sums.ordered(order)
         prepare(&self.header, self.sums)
-        if nest.is_half:
-            self.narrowed = Placed(shape, partial, dtype), Placed(shape, result, nest.dtype)
 
     cdef int perform(self, char **data, Py_ssize_t threads) except -1:
+        if self.part_bytes:
+            return self.perform_by_way(data, threads)
+        return self.run(data, threads)
+
+    cdef int run(self, char **data, Py_ssize_t threads) except -1:
+        """Run the kernel in shares."""
         cdef Py_ssize_t n = self.nest.size[self.shared] if self.nest.rank else 1
         cdef Py_ssize_t shares
-        if self.parts:
-            return self.perform_in_parts(data, threads)
         if not self.parallel:
             threads = 1
         shares = max(threads, (n + self.block - 1) // self.block if self.block else 1)
-        share(self.function, data, self.nest, NULL, n, threads, shares, self.grain)
+        share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain)
         return 0
 
-    cdef int perform_in_parts(self, char **data, Py_ssize_t threads) except -1:
-        cdef Parts all = Parts(self.function, self.nest.nin, self.nest.size[0], self.grain,
-                               self.parts, self.part_bytes)
+    cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1:
+        """Write partial or wide results, then the result."""
+        cdef Parts all = Parts(self.function, self.scratch, self.nest.nin, self.nest.size[0],
+                               self.grain, self.parts, self.part_bytes)
         cdef char *own[MOST_OPERANDS]
         cdef char *ends[2]
         cdef int k
         # behind the partial results, room for their sum where it is not yet the result
         cdef char *room = <char *>take((self.parts + 1) * self.part_bytes)
         if room == NULL:
-            raise MemoryError(f"no memory for {self.parts} partial results")
+            raise MemoryError("no memory for partial results")
         try:
             for k in range(self.nest.nin):
                 own[k] = data[k]
             own[self.nest.nin] = room
-            share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1)
             ends[0] = room
             ends[1] = data[self.nest.nin]
             if self.narrowed is not None:
                 ends[1] = room + self.parts * self.part_bytes
-            with nogil:
-                baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
-                         0, self.sums.size[0] if self.sums.rank else 1)
+            if self.parts:
+                share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1)
+                with nogil:
+                    baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
+                             0, self.sums.size[0] if self.sums.rank else 1)
+            else:
+                self.run(own, threads)
             if self.narrowed is not None:
                 wide, narrow = self.narrowed
                 with np.errstate(all="ignore"):

@@ -18,6 +18,7 @@ cdef class NestStep(Step):
     cdef bint called
     cdef KernelRun generated
     cdef bint provisional         # there is no plan of the call yet
+    cdef KernelRun in_parts       # the baseline nest, where it sums in parts
     cdef Header header
     cdef int *slots
     cdef double work
@@ -28,7 +29,8 @@ cdef class NestStep(Step):
     cdef int perform_large(self, char **data, Header *header) except -1
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
-    cdef Py_ssize_t threads(self) except -1
+    cdef bint sums_in_parts(self) except -1
+    cdef Py_ssize_t threads(self, double least) except -1
 
 
 cdef class Executable:

@@ -47,6 +47,7 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double SHARE_KERNEL_WORK = 1.5e5  # of a generated kernel, which takes parts from there on
 cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
 
 # Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
@@ -241,7 +242,7 @@ cdef class NestStep(Step):
     cdef int perform_large(self, char **data, Header *header) except -1:
         tier = self.account()
         if self.generated is not None:
-            return self.generated.perform(data, self.threads())
+            return self.generated.perform(data, self.threads(SHARE_KERNEL_WORK))
         start = perf_counter() if tier is not None or self.provisional else None
         self.perform_baseline(data, header)
         if self.provisional:
@@ -267,14 +268,24 @@ cdef class NestStep(Step):
 
     cdef int perform_baseline(self, char **data, Header *header) except -1:
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
+        if not self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
+            if self.sums_in_parts():
+                return self.in_parts.perform(data, self.threads(SHARE_WORK))
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
-        cdef Py_ssize_t threads = min(self.threads(), n) if parallel else 1
+        cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
         share(baseline, data, self.nest, <char *>header, n, threads, threads, 1)
         return 0
 
-    cdef Py_ssize_t threads(self) except -1:
-        return <Py_ssize_t>settings.num_threads if self.work >= SHARE_WORK else 1
+    cdef bint sums_in_parts(self) except -1:
+        """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""
+        if self.in_parts is None and self.traversal is not None:
+            if self.traversal.parts and self.traversal.is_loops and not self.nest.is_half:
+                self.in_parts = KernelRun(self.traversal, None)
+        return self.in_parts is not None
+
+    cdef Py_ssize_t threads(self, double least) except -1:
+        return <Py_ssize_t>settings.num_threads if self.work >= least else 1
 
 
 cdef int book_unplanned(double seconds) except -1:

@@ -6,13 +6,13 @@ the same form share one source, hence one compiled kernel, whatever their sizes 
 The kernel takes the loops in the order in which the nest lists them:
 
 * a trailing run of summed loops adds into a register (``total``), stored once: a dot product. If
-  the loop around it re-reads an operand, four of its rows share every pass (``total1`` ...). Long
-  sums are added up in parts, which bounds their rounding errors as pairwise summation would;
+  the loop around it re-reads an operand, several of its rows share every pass (``total1`` ...).
+  Long sums are added up in parts, which bounds their rounding errors as pairwise summation would;
 * otherwise the innermost loop runs along the output and stores every product: a map;
 * summed loops further out make the stores additions, after a pass that zeroes what they add to,
   so that the old content of the output is never read. If the next loop around a map is summed,
-  four of its rows go into every pass over the output, which then is read and written a quarter
-  as often (column sums 18 to 28 GB/s, a 200x200 float32 matrix product 28 to 56 GFLOP/s).
+  several of its rows go into every pass over the output, which then is read and written as much
+  less often (column sums 18 to 28 GB/s, a 200x200 float32 matrix product 28 to 56 GFLOP/s).
 
 An address moves outwards as far as it can: ``a_i`` is where ``a`` stands in iteration ``i``, and
 an operand that the inner loops do not move is read before them. In the rendered source a pointer
@@ -28,15 +28,12 @@ from typing import Any
 from ..record import Record
 from .rendering import (
     ITEMSIZE,
-    REMARKS,
+    KernelForm,
     assign,
     function,
-    heading,
     indent,
     joined,
     listing,
-    loop_name,
-    operand_name,
     wrap,
 )
 
@@ -48,20 +45,21 @@ VERSION = 2
 MAX_RANK = 12
 MAX_INPUTS = 32
 
-# Rows of a summed loop in one pass over the output. 8 gain in column sums (28 to 32 GB/s) what
-# they lose in products (57 to 52 GFLOP/s). With many inputs the copies only cost compile time.
+# Rows in one pass over the output, or over another operand: 8 gain in column sums (28 to 32 GB/s)
+# what they lose in products (57 to 52 GFLOP/s). With many inputs the copies only cost compile time.
 ROWS = 4
+STREAMED_ROWS = 8
 JAM_INPUTS = 4
 
-# What `_jams` goes by. A matrix of 200 columns times a vector: 32 GB/s, in rows of four 12; of
-# 6,000 columns: 20 GB/s, in rows of four 28.
+# What `_rows` goes by. A matrix of 200 columns times a vector: 32 GB/s, four rows at a time 12; of
+# 6,000 columns: 20 GB/s, four rows at a time 28.
 STREAM = 1 << 20  # bytes
 REUSE = 4
 DOT_ROW = 16 << 10
 MAP_ROW = 4 << 10
 
 #: Terms that are added up one after the other (in each lane of a vector).
-PART = 8192
+PART = 4096
 
 #: Dtypes that processors gather. A dot product over a strided operand of these is vectorised by
 #: ``gathered`` (44 to 18 us for 'ij,ji->' of 200x200 float64); maps and the others lose by it.
@@ -72,7 +70,7 @@ class CannotCompile(Exception):  # noqa: N818 (a fact about the nest, not a faul
     """This nest has no generated kernel; the ahead-of-time baseline runs it."""
 
 
-class Form(Record):
+class Form(KernelForm, Record):
     """The static key of a kernel: all that its source depends on.
 
     Attributes
@@ -91,8 +89,8 @@ class Form(Record):
         Whether the innermost loop is a sum that is added up in parts.
     wide : bool
         Whether the output is float32, for inputs of float16.
-    jam : bool
-        Whether several rows may share a pass (see `jammed`).
+    rows : int
+        How many rows share a pass (see `jammed`), where they can.
     streams : int
         Elements of a vector that is written past the caches; 0 if the output goes through them.
     """
@@ -103,18 +101,8 @@ class Form(Record):
     shared: int = 0
     long: bool = False
     wide: bool = False
-    jam: bool = True
+    rows: int = ROWS
     streams: int = 0
-
-    @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return len(self.access) - 1
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return len(self.summed)
 
     @property
     def trailing(self) -> int:
@@ -126,13 +114,13 @@ class Form(Record):
 
     @property
     def jammed(self) -> int | None:
-        """The loop of which `ROWS` rows share one pass over an operand; or None.
+        """The loop of which `rows` rows share one pass over an operand; or None.
 
         It is the summed loop right around a map, or the loop around a dot product along which one
         factor moves and another stands still.
         """
         depth = min(self.trailing, self.rank - 1) - 1
-        if depth < 0 or self.nin > JAM_INPUTS or not self.jam:
+        if depth < 0 or self.nin > JAM_INPUTS or self.rows == 1:
             return None
         if self.trailing == self.rank:
             return depth if self.summed[depth] else None
@@ -156,7 +144,7 @@ class Form(Record):
     def __str__(self) -> str:
         how = ["loops " + "".join("+" if summed else "." for summed in self.summed)]
         if self.jammed is not None:
-            how.append(f"{ROWS} rows a pass")
+            how.append(f"{self.rows} rows a pass")
         if self.long:
             how.append(f"parts of {PART}")
         if self.wide:
@@ -207,9 +195,9 @@ def form(nest: Any, shared: int = 0, wide: bool = False, vector_bytes: int = 0) 
     found = Form(name, summed, accesses, shared, long, wide)
     if vector_bytes and _can_stream(found):
         return found.replace(streams=vector_bytes // ITEMSIZE[name])
-    if found.jammed is None or _jams(nest, ITEMSIZE[name]):
+    if found.jammed is None:
         return found
-    return found.replace(jam=False)
+    return found.replace(rows=_rows(nest, ITEMSIZE[name]))
 
 
 def _can_stream(form: Form) -> bool:
@@ -219,17 +207,17 @@ def _can_stream(form: Form) -> bool:
     return contiguous and not any(form.summed)
 
 
-def _jams(nest: Any, itemsize: int) -> bool:
-    """Whether rows are to share passes, which costs more streams from memory.
+def _rows(nest: Any, itemsize: int) -> int:
+    """Return how many rows are to share a pass, which costs as many streams from memory.
 
     It pays within the caches, where elements are used again and again, and where a row is too
     long for the first cache to hold what is met again in the next one.
     """
     largest = max(_elements(nest.sizes, strides) for strides in nest.strides[: nest.nin])
     if largest * itemsize < STREAM or prod(nest.sizes) >= REUSE * largest:
-        return True
-    longest: int = DOT_ROW if nest.summed[-1] else MAP_ROW
-    return bool(nest.sizes[-1] * itemsize > longest)
+        return ROWS
+    longest = DOT_ROW if nest.summed[-1] else MAP_ROW
+    return STREAMED_ROWS if nest.sizes[-1] * itemsize > longest else 1
 
 
 def _elements(sizes: Sequence[int], strides: Sequence[int]) -> int:
@@ -241,53 +229,34 @@ def render(form: Form) -> str:
     assert not (form.written == "float16" and form.accumulates), (
         "float16 rounds once: its summed loops must be innermost"
     )
-    moves = [[_loop(form, x) for x in _moves(form, op)] for op in range(form.nin + 1)]
-    sums = [_loop(form, depth) for depth in range(form.rank) if form.summed[depth]]
-    notes = "; ".join([REMARKS.get(form.dtype, form.dtype), *_strides(form)])
+    notes = _strides(form)
     body = [*_prologue(form), *([""] if form.rank else []), *_level(form, 0)]
     if form.streams:
-        notes += "; out is written past the caches"
+        notes.append("out is written past the caches")
         body.append("fence()")
-    return function(heading(moves, sums, notes), body)
+    return function(form.heading(notes), body)
 
 
 # Names. They are generated, never the user's labels.
-
-
-def _loop(form: Form, depth: int) -> str:
-    return loop_name(form.rank, depth)
-
-
-def _operand(form: Form, op: int) -> str:
-    return operand_name(form.nin, op)
-
-
-def _step(form: Form, op: int, depth: int) -> str:
-    return f"step_{_operand(form, op)}{_loop(form, depth)}"
 
 
 def _total(row: int) -> str:
     return f"total{row}" if row else "total"
 
 
-def _moves(form: Form, op: int) -> list[int]:
-    """Return the loops that move operand `op`, outermost first."""
-    return [depth for depth, kind in enumerate(form.access[op]) if kind != "0"]
-
-
 def _at(form: Form, op: int, loops: list[int], row: int = 0) -> str:
     """Name operand `op` within `loops`: a pointer, or its element once all its loops are in."""
-    subscripts = [_loop(form, depth) for depth in loops]
+    subscripts = [form.loop(depth) for depth in loops]
     glue = "" if all(len(name) == 1 for name in subscripts) else "_"
-    name = "_".join([_operand(form, op), *([glue.join(subscripts)] if subscripts else [])])
+    name = "_".join([form.operand(op), *([glue.join(subscripts)] if subscripts else [])])
     return f"{name}{row}" if row and form.jammed in loops else name
 
 
 def _offset(form: Form, op: int, depth: int, row: int = 0) -> str:
     unit = form.access[op][depth] == "1"
     itemsize = ITEMSIZE[form.written if op == form.nin else form.dtype]
-    step = str(itemsize) if unit else _step(form, op, depth)
-    index = _loop(form, depth)
+    step = str(itemsize) if unit else form.step(op, depth)
+    index = form.loop(depth)
     if row and depth == form.jammed:
         index = f"({index} + {row})"
     return index if step == "1" else f"{index} * {step}"
@@ -295,7 +264,7 @@ def _offset(form: Form, op: int, depth: int, row: int = 0) -> str:
 
 def _cell(form: Form, op: int, row: int = 0) -> str:
     """Return the subscript expression of the element that all loops of operand `op` lead to."""
-    *outer, last = _moves(form, op) or [-1]
+    *outer, last = form.moves(op) or [-1]
     offset = _offset(form, op, last, row) if last >= 0 else "0"
     return f"{_at(form, op, outer, row)}[{offset}]"
 
@@ -310,9 +279,9 @@ def _strides(form: Form) -> list[str]:
     groups = [
         f"{listing(names)} {word}"
         for kind, word in (("1", "contiguous"), ("s", "strided"))
-        if (names := [_operand(form, op) for op, way in enumerate(form.access) if way[-1] == kind])
+        if (names := [form.operand(op) for op, way in enumerate(form.access) if way[-1] == kind])
     ]
-    return [f"along {_loop(form, form.rank - 1)}: {', '.join(groups)}"] if groups else []
+    return [f"along {form.loop(form.rank - 1)}: {', '.join(groups)}"] if groups else []
 
 
 def _prologue(form: Form) -> list[str]:
@@ -320,14 +289,14 @@ def _prologue(form: Form) -> list[str]:
     lines = []
     for op in range(form.nin):
         # An operand that no loop moves is one number.
-        element = "" if _moves(form, op) else "[0]"
-        lines.append(f"{_operand(form, op)} = operand(data, {op}, {form.dtype}){element}")
+        element = "" if form.moves(op) else "[0]"
+        lines.append(f"{form.operand(op)} = operand(data, {op}, {form.dtype}){element}")
     lines.append(f"out = output(data, {form.nin}, {form.written})")
     inner = [depth for depth in range(form.rank) if depth != form.shared]
-    lines += assign({_loop(form, depth).upper(): f"shape[{depth}]" for depth in inner})
+    lines += assign({form.loop(depth).upper(): f"shape[{depth}]" for depth in inner})
     for op, access in enumerate(form.access):
         steps = {
-            _step(form, op, depth): _stride(form, op, depth)
+            form.step(op, depth): _stride(form, op, depth)
             for depth, kind in enumerate(access)
             if kind == "s"
         }
@@ -370,9 +339,9 @@ def _streamed(form: Form, depth: int) -> list[str]:
 
     Only a vector that fills its place in memory, aligned, can be written past the caches.
     """
-    loop, (start, stop), lanes = _loop(form, depth), _bounds(form, depth), form.streams
+    loop, (start, stop), lanes = form.loop(depth), _bounds(form, depth), form.streams
     moving = [op for op in range(form.nin) if form.access[op][depth] == "1"]
-    where = {op: _at(form, op, _moves(form, op)[:-1]) for op in (*moving, form.nin)}
+    where = {op: _at(form, op, form.moves(op)[:-1]) for op in (*moving, form.nin)}
     item, out = ITEMSIZE[form.dtype], where[form.nin]
     first = out if start == "0" else f"{out} + {start} * {item}"
     length = stop if start == "0" else f"{stop} - {start}"
@@ -412,7 +381,7 @@ def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:
 
 def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
     """Return the innermost, long sum as a sum of sums."""
-    loop = _loop(form, depth)
+    loop = form.loop(depth)
     start, stop = _bounds(form, depth)
     parts = [_total(row).replace("total", "part") for row in rows]
     zeros = [f"{part} = zero({form.dtype})" for part in parts]
@@ -430,10 +399,11 @@ def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
 def _jam(form: Form, depth: int) -> list[str]:
     """Return loop `depth`, several of whose rows go into one pass, then its rows that are left."""
     start, stop = _bounds(form, depth)
-    whole = f"{stop} // {ROWS} * {ROWS}"
+    count = form.rows
+    whole = f"{stop} // {count} * {count}"
     if start != "0":
-        whole = f"{start} + ({stop} - {start}) // {ROWS} * {ROWS}"
-    rows = range(ROWS)
+        whole = f"{start} + ({stop} - {start}) // {count} * {count}"
+    rows = range(count)
     operands = range(form.nin if form.summed[depth] else form.nin + 1)
     body = [line for row in rows for line in _enter(form, depth, operands, row)]
     if form.summed[depth]:
@@ -444,7 +414,7 @@ def _jam(form: Form, depth: int) -> list[str]:
         body += _sum(form, rows)
     return [
         f"whole = {whole}",
-        *_for(form, depth, body, f"range({start}, whole, {ROWS})"),
+        *_for(form, depth, body, f"range({start}, whole, {count})"),
         *_around(form, depth, f"range(whole, {stop})"),
     ]
 
@@ -460,20 +430,20 @@ def _fill(form: Form, depth: int) -> list[str]:
 
 
 def _bounds(form: Form, depth: int) -> tuple[str, str]:
-    return ("begin", "end") if depth == form.shared else ("0", _loop(form, depth).upper())
+    return ("begin", "end") if depth == form.shared else ("0", form.loop(depth).upper())
 
 
 def _for(form: Form, depth: int, body: list[str], span: str = "") -> list[str]:
     start, stop = _bounds(form, depth)
     span = span or (f"range({stop})" if start == "0" else f"range({start}, {stop})")
-    return [f"for {_loop(form, depth)} in {span}:", *indent(body)]
+    return [f"for {form.loop(depth)} in {span}:", *indent(body)]
 
 
 def _enter(form: Form, depth: int, operands: Iterable[int], row: int = 0) -> list[str]:
     """Return what loop `depth` fixes for the loops inside it: addresses and finished elements."""
     lines = []
     for op in operands:
-        loops = _moves(form, op)
+        loops = form.moves(op)
         if depth not in loops:
             continue
         inner, here = loops[: loops.index(depth)], loops[: loops.index(depth) + 1]
@@ -485,7 +455,7 @@ def _enter(form: Form, depth: int, operands: Iterable[int], row: int = 0) -> lis
             if op < form.nin and depth < form.rank - 1:
                 lines.append(f"{name} = {before}[{offset}]")
         elif row and depth == form.jammed:
-            lines.append(f"{name} = {_at(form, op, here, row - 1)} + {_step(form, op, depth)}")
+            lines.append(f"{name} = {_at(form, op, here, row - 1)} + {form.step(op, depth)}")
         else:
             lines.append(f"{name} = {before} + {offset}")
     return lines
@@ -495,7 +465,7 @@ def _product(form: Form, row: int = 0) -> list[str]:
     """Return the factors in order: an element read already, or the subscript that reads it."""
 
     def factor(op: int) -> str:
-        loops = _moves(form, op)
+        loops = form.moves(op)
         inner = bool(loops) and loops[-1] == form.rank - 1
         return _cell(form, op, row) if inner else _at(form, op, loops, row)
 

@@ -20,18 +20,7 @@ from typing import NamedTuple
 from .._nest import LoopNest
 from ..record import Record
 from .isa import host
-from .rendering import (
-    ITEMSIZE,
-    REMARKS,
-    assign,
-    function,
-    heading,
-    indent,
-    joined,
-    listing,
-    loop_name,
-    operand_name,
-)
+from .rendering import ITEMSIZE, KernelForm, assign, function, indent, joined, listing
 
 VECTORS = 4  # of the output, at work at a time: each row of the other operand is read so far
 LINE = 64
@@ -41,7 +30,7 @@ LARGE = 256 << 10  # bytes of an operand that is not read by strides
 MOST_INPUTS = 4
 
 
-class Crossed(Record):
+class Crossed(KernelForm, Record):
     """What the code of a kernel that goes through tiles depends on.
 
     Attributes
@@ -63,16 +52,6 @@ class Crossed(Record):
     lanes: int
 
     shared = 0
-
-    @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return len(self.access) - 1
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return len(self.summed)
 
     @property
     def grain(self) -> int:
@@ -171,37 +150,23 @@ def _suits(nest: LoopNest, x: int, y: int) -> bool:
 
 def render(form: Crossed) -> str:
     """Return the source of the kernel: one function, ``nest``, in the ABI's parameters."""
-    moves = [[_loop(form, a) for a in _moves(form, op)] for op in range(form.nin + 1)]
-    sums = [_loop(form, a) for a in range(form.rank) if form.summed[a]]
-    turned = [_name(form, op) for op in range(form.nin) if _is_turned(form, op)]
-    notes = (
-        f"{REMARKS.get(form.dtype, form.dtype)}; vectors along {_x(form)}; {listing(turned)}, "
-        f"contiguous along {_y(form)}, transposed"
-    )
-    return function(heading(moves, sums, notes), [*_prologue(form), "", *_outer(form, 0)])
+    turned = [form.operand(op) for op in range(form.nin) if _is_turned(form, op)]
+    notes = [
+        f"vectors along {_x(form)}",
+        f"{listing(turned)}, contiguous along {_y(form)}, transposed",
+    ]
+    return function(form.heading(notes), [*_prologue(form), "", *_outer(form, 0)])
 
 
 # Names
 
 
-def _loop(form: Crossed, depth: int) -> str:
-    return loop_name(form.rank, depth)
-
-
 def _x(form: Crossed) -> str:
-    return _loop(form, form.rank - 2)
+    return form.loop(form.rank - 2)
 
 
 def _y(form: Crossed) -> str:
-    return _loop(form, form.rank - 1)
-
-
-def _name(form: Crossed, op: int) -> str:
-    return operand_name(form.nin, op)
-
-
-def _moves(form: Crossed, op: int) -> list[int]:
-    return [a for a, kind in enumerate(form.access[op]) if kind != "0"]
+    return form.loop(form.rank - 1)
 
 
 def _is_turned(form: Crossed, op: int) -> bool:
@@ -211,14 +176,14 @@ def _is_turned(form: Crossed, op: int) -> bool:
 
 def _at(form: Crossed, op: int, depth: int) -> str:
     """Name an operand's address within the first `depth` loops."""
-    loops = "".join(_loop(form, a) for a in _moves(form, op) if a < depth)
-    return f"{_name(form, op)}_{loops}" if loops else _name(form, op)
+    loops = "".join(form.loop(a) for a in form.moves(op) if a < depth)
+    return f"{form.operand(op)}_{loops}" if loops else form.operand(op)
 
 
 def _step(form: Crossed, op: int, axis: int) -> str:
     if form.access[op][axis] == "1":
         return str(ITEMSIZE[form.dtype])
-    return f"step_{_name(form, op)}{_loop(form, axis)}"
+    return form.step(op, axis)
 
 
 def _times(number: str, step: str) -> str:
@@ -227,8 +192,8 @@ def _times(number: str, step: str) -> str:
 
 def _address(form: Crossed, op: int) -> str:
     """Return the address of an operand's element in a tile's corner."""
-    inner = [a for a in _moves(form, op) if a >= form.rank - 2]
-    offsets = [_times(_loop(form, a), _step(form, op, a)) for a in inner]
+    inner = [a for a in form.moves(op) if a >= form.rank - 2]
+    offsets = [_times(form.loop(a), _step(form, op, a)) for a in inner]
     return " + ".join([_at(form, op, form.rank - 2), *offsets])
 
 
@@ -239,8 +204,8 @@ def _prologue(form: Crossed) -> list[str]:
     lines = []
     for op in range(form.nin + 1):
         kind = "operand" if op < form.nin else "output"
-        lines.append(f"{_name(form, op)} = {kind}(data, {op}, {form.dtype})")
-    lines += assign({_loop(form, a).upper(): f"shape[{a}]" for a in range(1, form.rank)})
+        lines.append(f"{form.operand(op)} = {kind}(data, {op}, {form.dtype})")
+    lines += assign({form.loop(a).upper(): f"shape[{a}]" for a in range(1, form.rank)})
     for op in range(form.nin + 1):
         strided = [a for a, kind in enumerate(form.access[op]) if kind == "s"]
         lines += assign({_step(form, op, a): f"strides[{op * form.rank + a}]" for a in strided})
@@ -248,7 +213,7 @@ def _prologue(form: Crossed) -> list[str]:
 
 
 def _bounds(form: Crossed, depth: int) -> tuple[str, str]:
-    return ("begin", "end") if depth == form.shared else ("0", _loop(form, depth).upper())
+    return ("begin", "end") if depth == form.shared else ("0", form.loop(depth).upper())
 
 
 def _span(form: Crossed, depth: int) -> str:
@@ -265,12 +230,12 @@ def _outer(form: Crossed, depth: int) -> list[str]:
     else:
         steps = [
             f"{_at(form, op, depth + 1)} = {_at(form, op, depth)} + "
-            f"{_times(_loop(form, depth), _step(form, op, depth))}"
+            f"{_times(form.loop(depth), _step(form, op, depth))}"
             for op in range(form.nin + 1)
             if form.access[op][depth] != "0"
         ]
         body = [*steps, *_outer(form, depth + 1)]
-        loops = [f"for {_loop(form, depth)} in {_span(form, depth)}:", *indent(body)]
+        loops = [f"for {form.loop(depth)} in {_span(form, depth)}:", *indent(body)]
     if not begins or not any(form.summed):
         return loops
     out = _at(form, form.nin, depth)
@@ -335,23 +300,23 @@ def _pointers(form: Crossed, output: bool) -> list[str]:
     """Return the pointers to a tile's corner, of vectors where they lie along x."""
     lines = []
     for op in range(form.nin + output):
-        if _is_turned(form, op) or not set(_moves(form, op)) & {form.rank - 2, form.rank - 1}:
+        if _is_turned(form, op) or not set(form.moves(op)) & {form.rank - 2, form.rank - 1}:
             continue
         address = _address(form, op)
         if form.access[op][-2] == "1":
             address = f"wide({address}, {form.lanes})"
-        lines.append(f"{_name(form, op)}_{_x(form)}{_y(form)} = {address}")
+        lines.append(f"{form.operand(op)}_{_x(form)}{_y(form)} = {address}")
     return lines
 
 
 def _factor(form: Crossed, op: int, row: int) -> str:
     """Return an input's vector, or element, for one row of a tile."""
     if _is_turned(form, op):
-        return f"{_name(form, op)}{row}"
-    if not set(_moves(form, op)) & {form.rank - 2, form.rank - 1}:
+        return f"{form.operand(op)}{row}"
+    if not set(form.moves(op)) & {form.rank - 2, form.rank - 1}:
         return f"{_at(form, op, form.rank - 2)}[0]"
     offset = _offset(form, op, row)
-    return f"{_name(form, op)}_{_x(form)}{_y(form)}[{offset}]"
+    return f"{form.operand(op)}_{_x(form)}{_y(form)}[{offset}]"
 
 
 def _offset(form: Crossed, op: int, row: int) -> str:
@@ -369,7 +334,7 @@ def _tile(form: Crossed) -> list[str]:
     lines = []
     for op in range(form.nin):
         if _is_turned(form, op):
-            names = ", ".join(f"{_name(form, op)}{row}" for row in rows)
+            names = ", ".join(f"{form.operand(op)}{row}" for row in rows)
             step = _step(form, op, form.rank - 2)
             lines.append(f"{names} = tile({_address(form, op)}, {step}, {form.lanes})")
     lines += _pointers(form, output=not form.in_register)
@@ -382,7 +347,7 @@ def _tile(form: Crossed) -> list[str]:
 def _target(form: Crossed, row: int) -> str:
     if form.in_register:
         return "part"
-    name = f"{_name(form, form.nin)}_{_x(form)}{_y(form)}"
+    name = f"{form.operand(form.nin)}_{_x(form)}{_y(form)}"
     return f"{name}[{_offset(form, form.nin, row)}]"
 
 
@@ -393,7 +358,7 @@ def _column(form: Crossed) -> list[str]:
         if _is_turned(form, op):
             step = _step(form, op, form.rank - 2)
             read = f"column({_address(form, op)}, {step}, {form.lanes})"
-            lines.append(f"{_name(form, op)}0 = {read}")
+            lines.append(f"{form.operand(op)}0 = {read}")
     lines += _pointers(form, output=not form.in_register)
     product = " * ".join(_factor(form, op, 0) for op in range(form.nin))
     return [*lines, f"{_target(form, 0)} {'+=' if form.summed[-1] else '='} {product}"]
@@ -403,8 +368,8 @@ def _single(form: Crossed) -> list[str]:
     """Return the work on one element."""
 
     def cell(op: int) -> str:
-        inner = [a for a in _moves(form, op) if a >= form.rank - 2]
-        offsets = [_times(_loop(form, a), _step(form, op, a)) for a in inner]
+        inner = [a for a in form.moves(op) if a >= form.rank - 2]
+        offsets = [_times(form.loop(a), _step(form, op, a)) for a in inner]
         return f"{_at(form, op, form.rank - 2)}[{' + '.join(offsets) or '0'}]"
 
     product = " * ".join(map(cell, range(form.nin)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 WIDTH = 96
 
@@ -18,6 +19,56 @@ ITEMSIZE = {
 }
 
 REMARKS = {"bool": "bool: OR of AND", "float16": "float16, summed in float32"}
+
+
+class KernelForm:
+    """What the code of a kernel depends on, and the names in it.
+
+    Forms are records with fields `dtype`, `summed` (per loop) and `access` (per operand,
+    the output last, and loop; ``"0"`` or 0 where the operand stands still).
+    """
+
+    __slots__ = ()
+
+    dtype: str
+    summed: tuple[bool, ...]
+    access: tuple[Any, ...]
+
+    @property
+    def nin(self) -> int:
+        """Number of inputs."""
+        return len(self.access) - 1
+
+    @property
+    def rank(self) -> int:
+        """Number of loops."""
+        return len(self.summed)
+
+    def source(self) -> str:
+        """Return the source of the kernel."""
+        raise NotImplementedError
+
+    def loop(self, depth: int) -> str:
+        """Return the name of a loop's counter."""
+        return loop_name(self.rank, depth)
+
+    def operand(self, op: int) -> str:
+        """Return the name of an operand."""
+        return operand_name(self.nin, op)
+
+    def step(self, op: int, depth: int) -> str:
+        """Return the name of an operand's stride."""
+        return f"step_{self.operand(op)}{self.loop(depth)}"
+
+    def moves(self, op: int) -> list[int]:
+        """Return the loops that move an operand, outermost first."""
+        return [depth for depth, kind in enumerate(self.access[op]) if kind not in ("0", 0)]
+
+    def heading(self, notes: list[str]) -> list[str]:
+        """Say what the kernel computes, in comments, and what else there is to know."""
+        moves = [[self.loop(depth) for depth in self.moves(op)] for op in range(self.nin + 1)]
+        sums = [self.loop(depth) for depth, summed in enumerate(self.summed) if summed]
+        return heading(moves, sums, "; ".join([REMARKS.get(self.dtype, self.dtype), *notes]))
 
 
 def loop_name(rank: int, depth: int) -> str:

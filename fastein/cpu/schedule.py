@@ -184,7 +184,7 @@ def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> 
         return unrolled_seconds(path, machine)
     chosen = schedule(nest, threads=threads, machine=machine)
     vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
-    seconds = max(vectors * machine.cycle, moved_bytes(nest) / machine.stream_bytes)
+    seconds = max(vectors * machine.cycle, nest.moved_bytes / machine.stream_bytes)
     return seconds if chosen.family == "nest" else min(chosen.seconds, seconds)
 
 
@@ -193,15 +193,7 @@ def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
     nest, form = path.nest, path.form
     assert isinstance(form, Unrolled)
     operations = nest.iterations * nest.nin / form.lanes
-    return max(operations * machine.cycle / 2, moved_bytes(nest) / machine.stream_bytes)
-
-
-def moved_bytes(nest: LoopNest) -> int:
-    """Bytes of all operands, each element counted once."""
-    return nest.itemsize * sum(
-        prod([n for n, stride in zip(nest.sizes, strides, strict=True) if stride])
-        for strides in nest.strides
-    )
+    return max(operations * machine.cycle / 2, nest.moved_bytes / machine.stream_bytes)
 
 
 def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:

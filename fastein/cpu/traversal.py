@@ -17,14 +17,14 @@ from math import prod
 from .._nest import LoopNest
 from ..record import Record
 from ._loop_order import loop_order
-from .codegen import ROWS, Form, form
+from .codegen import Form, form
 from .crossed import Crossed, Tiled, crossed
 from .isa import host
 from .machine import MACHINE
 from .unrolled import Unrolled, unrolled
 
 # Iterations below which loops stand as the baseline has them, and nothing is shared.
-STREAM_WORK = 500_000
+STREAM_WORK = 150_000
 NEAR_OUTPUT = 256 << 10  # bytes of output that may be added to again and again
 BLOCK = 4096  # elements of the innermost loop in a share, where sums are around it
 STREAMED_BYTES = 16e6  # of an output from where on it is written past the caches,
@@ -39,8 +39,8 @@ class Traversal(Record):
     Attributes
     ----------
     nest : LoopNest
-        Its loops in the order in which they run. With `parts`, the strides of the output are
-        those of a partial result.
+        Its loops in the order in which they run. The strides of the output are those of what the
+        kernel writes (see `result`).
     form : Form, Unrolled or Crossed
         What the kernel's code depends on.
     parallel : bool
@@ -52,7 +52,8 @@ class Traversal(Record):
     parts : int
         Number of partial results, 0 if the result is written at once.
     result : tuple of int
-        With `parts`, the strides of the result.
+        The strides of the result where the kernel writes another one first: partial results, or
+        sums of float16 in float32.
     """
 
     nest: LoopNest
@@ -62,6 +63,11 @@ class Traversal(Record):
     block: int = 0
     parts: int = 0
     result: tuple[int, ...] = ()
+
+    @property
+    def is_loops(self) -> bool:
+        """Whether the baseline nest could go the same way."""
+        return isinstance(self.form, Form)
 
     def __str__(self) -> str:
         how = [str(self.form)]
@@ -92,7 +98,8 @@ def traversal(nest: LoopNest) -> Traversal:
 def _as_it_stands(nest: LoopNest) -> Traversal:
     order, _ = loop_order(nest, MACHINE)
     nest = nest.ordered(order)
-    return Traversal(nest, form(nest), nest.rank > 0 and not nest.is_sum(0), ROWS)
+    found = form(nest)
+    return Traversal(nest, found, nest.rank > 0 and not nest.is_sum(0), found.rows)
 
 
 def _streamed(nest: LoopNest) -> Traversal:
@@ -103,28 +110,44 @@ def _streamed(nest: LoopNest) -> Traversal:
     last = stream.rank - 1
     parts = _number_of_parts(stream)
     if parts > 1:
-        partial = _partial(stream)
-        found = form(partial, wide=stream.is_half)
-        return Traversal(partial, found, True, parts=parts, result=stream.strides[-1])
-    if not stream.is_sum(last) and not stream.is_half:
-        found = form(stream, shared=last)
-        return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
-    return _as_it_stands(nest)
+        return _by_way(stream, parts)
+    if stream.is_sum(last):
+        return _as_it_stands(nest)
+    if stream.is_half:
+        return _by_way(stream, shared=last, grain=64, block=BLOCK)
+    found = form(stream, shared=last)
+    return Traversal(stream, found, parallel=True, grain=64, block=BLOCK)
 
 
 def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
     """Return the traversal of a nest whose outermost loop is not summed."""
-    if True in stream.summed:
-        first = stream.summed.index(True)
-        inside = range(first, stream.rank)
-        reached = [stream.sizes[a] for a in inside if not stream.is_sum(a)]
-        wide = stream.is_half and any(reached)
-        if wide or prod(reached) * stream.itemsize > NEAR_OUTPUT:
-            return _as_it_stands(nest)
-    written = prod(stream.sizes) * stream.itemsize if True not in stream.summed else 0
+    if True not in stream.summed:
+        return _map(stream)
+    inside = range(stream.summed.index(True), stream.rank)
+    reached = [stream.sizes[a] for a in inside if not stream.is_sum(a)]
+    if prod(reached) * stream.itemsize > NEAR_OUTPUT:
+        return _as_it_stands(nest)
+    if stream.is_half and reached:
+        return _by_way(stream)
+    found = form(stream)
+    return Traversal(stream, found, True, found.rows)
+
+
+def _map(stream: LoopNest) -> Traversal:
+    written = prod(stream.sizes) * stream.itemsize
     long = stream.sizes[-1] * stream.itemsize >= STREAMED_ROW
     past = host().vector_bytes if long and written >= STREAMED_BYTES else 0
-    return Traversal(stream, form(stream, vector_bytes=past), True, ROWS)
+    return Traversal(stream, form(stream, vector_bytes=past), True)
+
+
+def _by_way(
+    stream: LoopNest, parts: int = 0, shared: int = 0, grain: int = 0, block: int = 0
+) -> Traversal:
+    """Return the traversal of a kernel that writes partial results, or wide ones."""
+    partial = _partial(stream)
+    found = form(partial, shared, wide=stream.is_half)
+    grain = 1 if parts else grain or found.rows
+    return Traversal(partial, found, True, grain, block, parts, stream.strides[-1])
 
 
 def _tiled(tiled: Tiled) -> Traversal:

@@ -24,18 +24,7 @@ from typing import NamedTuple
 from .._nest import LoopNest
 from ..record import Record
 from .isa import host
-from .rendering import (
-    ITEMSIZE,
-    REMARKS,
-    assign,
-    function,
-    heading,
-    indent,
-    joined,
-    loop_name,
-    operand_name,
-    wrap,
-)
+from .rendering import ITEMSIZE, KernelForm, assign, function, indent, joined, wrap
 
 SMALL = 8  # iterations of the longest loop that is written out
 MOST_TERMS = 640  # products of scalars or vectors in a body: compiling takes 1 ms for each
@@ -45,7 +34,7 @@ MOST_INPUTS = 4
 Index = tuple[int, ...]
 
 
-class Unrolled(Record):
+class Unrolled(KernelForm, Record):
     """What the code of a kernel with unrolled loops depends on.
 
     Attributes
@@ -56,7 +45,7 @@ class Unrolled(Record):
         Per loop, outermost first: its iterations, 0 where only the call knows them.
     summed : tuple of bool
         Per loop: is it summed? Only unrolled ones are.
-    strides : tuple of tuple of int or None
+    access : tuple of tuple of int or None
         Per operand and loop: bytes, None where only the call knows them.
     along : int
         The loop that vectors lie along, -1 if there are none.
@@ -67,21 +56,11 @@ class Unrolled(Record):
     dtype: str
     sizes: tuple[int, ...]
     summed: tuple[bool, ...]
-    strides: tuple[tuple[int | None, ...], ...]
+    access: tuple[tuple[int | None, ...], ...]
     along: int
     lanes: int
 
     shared = 0
-
-    @property
-    def nin(self) -> int:
-        """Number of inputs."""
-        return len(self.strides) - 1
-
-    @property
-    def rank(self) -> int:
-        """Number of loops."""
-        return len(self.sizes)
 
     @property
     def large(self) -> int:
@@ -164,25 +143,10 @@ def _constants(nest: LoopNest, row: tuple[int, ...], large: int) -> tuple[int | 
 
 def render(form: Unrolled) -> str:
     """Return the source of the kernel: one function, ``nest``, in the ABI's parameters."""
-    moves = [[_loop(form, a) for a in _moves(form, op)] for op in range(form.nin + 1)]
-    sums = [_loop(form, a) for a in range(form.rank) if form.summed[a]]
-    unrolled = ", ".join(f"{_loop(form, a)} < {form.sizes[a]}" for a in _small(form))
-    notes = f"{REMARKS.get(form.dtype, form.dtype)}; {unrolled}"
+    notes = [", ".join(f"{form.loop(a)} < {form.sizes[a]}" for a in _small(form))]
     if form.lanes > 1:
-        notes += f"; vectors of {form.lanes} along {_loop(form, form.along)}"
-    return function(heading(moves, sums, notes), [*_prologue(form), "", *_loops(form, 0)])
-
-
-def _loop(form: Unrolled, depth: int) -> str:
-    return loop_name(form.rank, depth)
-
-
-def _name(form: Unrolled, op: int) -> str:
-    return operand_name(form.nin, op)
-
-
-def _moves(form: Unrolled, op: int) -> list[int]:
-    return [a for a, stride in enumerate(form.strides[op]) if stride != 0]
+        notes.append(f"vectors of {form.lanes} along {form.loop(form.along)}")
+    return function(form.heading(notes), [*_prologue(form), "", *_loops(form, 0)])
 
 
 def _small(form: Unrolled) -> range:
@@ -191,7 +155,7 @@ def _small(form: Unrolled) -> range:
 
 def _is_wide(form: Unrolled, op: int) -> bool:
     """Whether an operand is read or written by vectors."""
-    return form.lanes > 1 and form.strides[op][form.along] != 0
+    return form.lanes > 1 and form.access[op][form.along] != 0
 
 
 def _prologue(form: Unrolled) -> list[str]:
@@ -202,21 +166,17 @@ def _prologue(form: Unrolled) -> list[str]:
         pointer = f"{kind}(data, {op}, {form.dtype})"
         if _is_wide(form, op) and not form.by_batch:
             pointer = f"wide({pointer}, {form.lanes})"
-        lines.append(f"{_name(form, op)} = {pointer}")
-    lines += assign({_loop(form, a).upper(): f"shape[{a}]" for a in range(1, form.large)})
+        lines.append(f"{form.operand(op)} = {pointer}")
+    lines += assign({form.loop(a).upper(): f"shape[{a}]" for a in range(1, form.large)})
     for op in range(form.nin + 1):
-        unknown = [a for a, stride in enumerate(form.strides[op]) if stride is None]
-        lines += assign({_step(form, op, a): f"strides[{op * form.rank + a}]" for a in unknown})
+        unknown = [a for a, stride in enumerate(form.access[op]) if stride is None]
+        lines += assign({form.step(op, a): f"strides[{op * form.rank + a}]" for a in unknown})
     return lines
-
-
-def _step(form: Unrolled, op: int, axis: int) -> str:
-    return f"step_{_name(form, op)}{_loop(form, axis)}"
 
 
 def _loops(form: Unrolled, depth: int) -> list[str]:
     """Return the large loops from `depth` inwards."""
-    loop = _loop(form, depth)
+    loop = form.loop(depth)
     start, stop = ("0", loop.upper()) if depth else ("begin", "end")
     if depth < form.large - 1:
         body = [*_enter(form, depth), *_loops(form, depth + 1)]
@@ -238,9 +198,9 @@ def _enter(form: Unrolled, depth: int, wide: bool = False) -> list[str]:
     """Return the addresses that a large loop fixes, from its outermost operand names inwards."""
     lines = []
     for op in range(form.nin + 1):
-        if form.strides[op][depth] == 0:
+        if form.access[op][depth] == 0:
             continue
-        address = f"{_at(form, op, depth)} + {_loop(form, depth)} * {_step(form, op, depth)}"
+        address = f"{_at(form, op, depth)} + {form.loop(depth)} * {form.step(op, depth)}"
         if wide:
             address = f"wide({address}, {form.lanes})"
         lines.append(f"{_at(form, op, depth + 1, wide)} = {address}")
@@ -249,8 +209,8 @@ def _enter(form: Unrolled, depth: int, wide: bool = False) -> list[str]:
 
 def _at(form: Unrolled, op: int, depth: int, wide: bool = False) -> str:
     """Name an operand's address within the first `depth` loops; by vectors it has another type."""
-    loops = "".join(_loop(form, a) for a in range(depth) if form.strides[op][a] != 0)
-    name = f"{_name(form, op)}_{loops}" if loops else _name(form, op)
+    loops = "".join(form.loop(a) for a in range(depth) if form.access[op][a] != 0)
+    name = f"{form.operand(op)}_{loops}" if loops else form.operand(op)
     return f"{name}s" if wide and _is_wide(form, op) else name
 
 
@@ -267,9 +227,9 @@ def _element(form: Unrolled, op: int, index: Index, wide: bool) -> str:
     """Return the subscript expression of an operand's element, or vector of elements."""
     known, unknown = 0, []
     for axis, number in zip(_small(form), index, strict=True):
-        stride = form.strides[op][axis]
+        stride = form.access[op][axis]
         if stride is None and number:
-            step = _step(form, op, axis)
+            step = form.step(op, axis)
             unknown.append(step if number == 1 else f"{number} * {step}")
         elif stride:
             known += number * stride
@@ -301,8 +261,8 @@ def _body(form: Unrolled, wide: bool = False) -> list[str]:
             return element
         if element not in names:
             mark = "s" if wide and _is_wide(form, op) else ""
-            number = sum(name.startswith(_name(form, op)) for name in names.values())
-            names[element] = f"{_name(form, op)}{number}{mark}"
+            number = sum(name.startswith(form.operand(op)) for name in names.values())
+            names[element] = f"{form.operand(op)}{number}{mark}"
             lines.append(f"{names[element]} = {element}")
         return names[element]
 
