@@ -9,6 +9,7 @@ from numpy cimport PyArray_BYTES, import_array, ndarray
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
+from ._interrupts cimport begin_watch, end_watch
 from ._problem cimport (
     COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Axes, Problem, Side, up,
 )
@@ -184,6 +185,8 @@ cdef class Runner:
                 call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
             call.progress = <long long *>(call.shared[1] + shared_bytes)
             memset(call.progress, 0, progress_bytes)
+            if self.work >= WATCH_WORK:
+                begin_watch(&call.watch)
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call,
                       p.batch.total if function == matrices else threads, threads)
@@ -194,10 +197,11 @@ cdef class Runner:
                     function(NULL, NULL, NULL, <char *>&call, 0, p.batch.total)
         finally:
             give_scratch(memory, nbytes)
-        return 0
+        return end_watch(&call.watch)
 
 
 cdef double THREAD_WORK = 2e5
+cdef double WATCH_WORK = 1e9  # 10 ms and more
 cdef double GIL_WORK = 2e4
 
 

@@ -49,6 +49,7 @@ cdef enum Kind:
 # thread cost more than they bring.
 cdef double PROMOTE_WORK = 4096.0
 cdef double SHARE_WORK = 5e5
+cdef double WATCH_WORK = 1e8  # in a share of a call that can be interrupted
 cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
 
 # Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
@@ -258,7 +259,7 @@ cdef class NestStep(Step):
 
     cdef int perform_large(self, char **data, Header *header) except -1:
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
-        cdef Py_ssize_t threads = 1
+        cdef Py_ssize_t threads = 1, shares = 0
         cdef kernel_t function = self.function
         tier = None
         if self.kernel is None and self.may_promote:
@@ -276,8 +277,10 @@ cdef class NestStep(Step):
         # the pointers in the header are one kernel call's room: no sharing where there are any
         if self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
             threads = min(<Py_ssize_t>settings.num_threads, n)
-        if threads > 1:
-            share(function, data, self.nest, <char *>header, n, threads)
+        if self.nest.rank and not self.nest.is_summed[0]:
+            shares = min(<Py_ssize_t>min(self.work / WATCH_WORK, 1e6), n)
+        if threads > 1 or shares > 0:
+            share(function, data, self.nest, <char *>header, n, threads, shares)
         else:
             with nogil:
                 function(data, self.nest.size, self.nest.stride, <char *>header, 0, n)

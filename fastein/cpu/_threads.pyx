@@ -11,6 +11,8 @@ waits for a thread that works for someone else, and nothing can deadlock.
 
 No thread survives a fork; a child starts its own.
 """
+from libc.string cimport memset
+
 import os
 from _thread import allocate_lock
 
@@ -18,6 +20,15 @@ from .._nest cimport LoopNest
 from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
 from ._baseline cimport kernel_t
+from ._interrupts cimport Watch, begin_watch, end_watch, goes_on
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    __attribute__((visibility("default"))) int fastein_threads = 1;
+    #endif
+    """
+    # by which fastein.threadpools finds this library
 
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
@@ -38,6 +49,7 @@ cdef struct Job:
     char *scratch
     Py_ssize_t n
     Py_ssize_t shares
+    Watch watch
     long long drawn     # shares that somebody does or has done
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
@@ -55,7 +67,7 @@ cdef object _starting = allocate_lock()
 cdef void work_off(Job *job) noexcept nogil:
     """Do shares until there are none left."""
     cdef Py_ssize_t share
-    while True:
+    while goes_on(&job.watch):
         share = add(&job.drawn, 1)
         if share >= job.shares:
             return
@@ -151,11 +163,11 @@ cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
     return True
 
 
-cdef void run_shared(Job *job) noexcept nogil:
+cdef void run_shared(Job *job, Py_ssize_t threads) noexcept nogil:
     """Do a job together with idle threads, the caller doing its part."""
     cdef Py_ssize_t handed = 0, k
     for k in range(_threads):
-        if handed == job.shares - 1:
+        if handed == threads - 1:
             break
         handed += hand_over(&_mailboxes[k], job)
     work_off(job)
@@ -166,15 +178,22 @@ cdef void run_shared(Job *job) noexcept nogil:
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads) except -1:
-    """Run a kernel's outermost loop of `n` in equal shares on at most so many threads."""
+               Py_ssize_t threads, Py_ssize_t shares=0) except -1:
+    """Run a kernel's outermost loop of `n` in equal shares on at most so many threads.
+
+    There is one share for each thread unless `shares` says more: then a signal can come in
+    between two of them.
+    """
     cdef Job job
     if _threads < threads - 1:
         start_threads(threads - 1)
     job.function, job.data, job.scratch = function, data, scratch
     job.size, job.stride = nest.size, nest.stride
-    job.n, job.shares = n, threads
+    job.n, job.shares = n, max(shares, threads)
     job.drawn = job.settled = 0
+    memset(&job.watch, 0, sizeof(Watch))
+    if shares:
+        begin_watch(&job.watch)
     with nogil:
-        run_shared(&job)
-    return 0
+        run_shared(&job, threads)
+    return end_watch(&job.watch)

@@ -20,6 +20,7 @@ to in the order of the sum: the answer does not depend on the number of threads.
 Where there are many matrices, each is one thread's.
 """
 from ._atomics cimport add, wait_for
+from ._interrupts cimport Watch, goes_on
 from ._panels cimport pack
 from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Axes, Side, offset, panel_bytes, pitch_of, up,
@@ -109,9 +110,9 @@ cdef void multiply_blocks(Problem *p, char **operand, char *result, bint streams
 # One thread alone
 
 
-cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
-                     Room *room) noexcept nogil:
-    """Multiply one pair of matrices of the batch."""
+cdef void one_matrix(Problem *p, char **operand, char *result, bint streams, Room *room,
+                     Watch *watch) noexcept nogil:
+    """Multiply one pair of matrices of the batch, or begin to."""
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
     cdef Side *o = &p.side[own]
@@ -123,6 +124,8 @@ cdef void one_matrix(Problem *p, char **operand, char *result, bint streams,
             pack(p, p.shared, operand[p.shared], outer, count, k, depth, pitch_of(s, count),
                  room.block[p.shared], room.table)
             for inner from 0 <= inner < o.free.total by o.block:
+                if not goes_on(watch):
+                    return
                 count = min(o.block, o.free.total - inner)
                 pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
                      room.block[own], room.table)
@@ -141,7 +144,8 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     for b in range(begin, end):
         operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
         operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
-        one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room)
+        one_matrix(p, operand, call.result + offset(&p.batch, 2, b), call.streams, &room,
+                   &call.watch)
     if call.streams:
         fastein_fence()
 
@@ -180,7 +184,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
     cdef Py_ssize_t task, b, k, depth, outer, count, pitch
     cdef int ring, side
     cdef char *operand[2]
-    while True:
+    while goes_on(&call.watch):
         ticket = add(&call.ticket, 1)
         stage, task = ticket // each, ticket % each
         if stage >= stages:
