@@ -5,6 +5,8 @@ nests: a nest compiled ahead of time answers small and first calls, generated ke
 where they have earned it.
 """
 
+import sys
+
 from .api import (
     EinsumError,
     config,
@@ -16,6 +18,9 @@ from .api import (
 )
 
 __version__ = "0.1.0"
+
+if "threadpoolctl" in sys.modules:
+    from . import threadpools as threadpools
 
 __all__ = [
     "EinsumError",

@@ -6,6 +6,7 @@ anything can replace it.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -70,10 +71,32 @@ class Settings:
 
 
 def available_cpus() -> int:
-    """CPUs that this process may run on."""
+    """CPUs that this process may run on: by affinity, and by the quota of its container."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0)) or 1
+    else:
+        count = os.cpu_count() or 1
+    return math.ceil(min(count, cpu_quota()))
+
+
+def cpu_quota(folder: str = "/sys/fs/cgroup") -> float:
+    """CPUs' worth of time that the container gets, infinite if it is not limited."""
+    try:
+        with open(f"{folder}/cpu.max") as file:  # cgroup 2
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with open(f"{folder}/cpu/cpu.cfs_quota_us") as file:  # cgroup 1
+                quota = file.read()
+            with open(f"{folder}/cpu/cpu.cfs_period_us") as file:
+                period = file.read()
+        except OSError:
+            return math.inf
+    try:
+        share = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return math.inf
+    return share if share > 0 else math.inf
 
 
 def physical_memory() -> int | None:

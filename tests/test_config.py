@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import in_a_process
 
 import fastein
 from fastein import EinsumError, config
 from fastein.config import (
     BUFFER_POOL,
     available_cpus,
+    cpu_quota,
     default_buffer_pool,
     on_change,
     physical_memory,
@@ -155,3 +157,54 @@ def test_the_pool_suits_the_machine(monkeypatch):
     assert default_buffer_pool() == 2**27
     monkeypatch.setattr(module, "physical_memory", lambda: None)
     assert default_buffer_pool() == BUFFER_POOL
+
+
+# CPUs
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, np.inf),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
+        ({"cpu.max": "what?"}, np.inf),
+        ({}, np.inf),
+    ],
+)
+def test_the_quota_of_a_container(tmp_path, files, cpus):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(str(tmp_path)) == cpus
+
+
+THREADPOOLS = """
+import threadpoolctl, fastein
+fastein.set_num_threads(3)
+own = [x for x in threadpoolctl.threadpool_info() if x["user_api"] == "fastein"]
+assert [x["num_threads"] for x in own] == [3], own
+with threadpoolctl.threadpool_limits(limits=1):
+    assert fastein.get_num_threads() == 1
+with threadpoolctl.threadpool_limits(limits=2, user_api="fastein"):
+    assert fastein.get_num_threads() == 2
+assert fastein.get_num_threads() == 3
+"""
+
+
+def test_threadpoolctl_limits_threads():
+    pytest.importorskip("threadpoolctl")
+    subprocess.run([sys.executable, "-c", THREADPOOLS], check=True, timeout=120)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
+def test_the_affinity_of_the_process_limits_threads():
+    in_a_process("""
+        import os, subprocess
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        code = "import fastein; print(fastein.get_num_threads())"
+        environment = {k: v for k, v in os.environ.items() if k != "FASTEIN_NUM_THREADS"}
+        out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+        assert out.stdout.split() == [b"1"], out
+    """)

@@ -39,6 +39,7 @@ LAYERS = {
     "demo": 6,
     "interop": 6,
     "__main__": 6,
+    "threadpools": 5,
 }
 
 # Imports inside a function that reach upwards, each with its reason.

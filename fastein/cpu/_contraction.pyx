@@ -10,6 +10,7 @@ from .._nest cimport LoopNest
 from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
+from ._interrupts cimport begin_watch, end_watch, goes_on
 from ._problem cimport (
     COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Problem, Side, up,
 )
@@ -196,9 +197,11 @@ cdef class Runner:
                 call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
             call.progress = <long long *>(call.shared[1] + shared_bytes)
             memset(call.progress, 0, progress_bytes)
+            if self.work >= WATCH_WORK:
+                begin_watch(&call.watch)
             if threads > 1:
                 share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
-                if call.halved and function == tickets:
+                if call.halved and function == tickets and goes_on(&call.watch):
                     call.ticket = 0
                     share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
             elif self.work < GIL_WORK:
@@ -208,10 +211,11 @@ cdef class Runner:
                     function(NULL, NULL, NULL, <char *>&call, 0, shares)
         finally:
             give_scratch(memory, nbytes)
-        return 0
+        return end_watch(&call.watch)
 
 
 cdef double THREAD_WORK = 2e5
+cdef double WATCH_WORK = 1e9  # 10 ms and more
 cdef double GIL_WORK = 2e4
 
 

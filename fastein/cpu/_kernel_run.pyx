@@ -16,7 +16,7 @@ from ._baseline cimport kernel_t, prepare
 from ._baseline cimport run as baseline
 from ._placed cimport Placed
 from ._result_memory cimport give_back, take
-from ._threads cimport share
+from ._threads cimport share, watched_shares
 
 cnp.import_array()
 
@@ -116,6 +116,8 @@ cdef class KernelRun:
         if not self.parallel:
             threads = 1
         shares = max(threads, (n + self.block - 1) // self.block if self.block else 1)
+        if self.parallel:
+            shares = max(shares, min(watched_shares(self.nest.work()), n))
         share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain)
         return 0
 

@@ -27,7 +27,7 @@ from ._placed cimport Placed
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
-from ._threads cimport share
+from ._threads cimport share, watched_shares
 
 cnp.import_array()
 
@@ -274,7 +274,10 @@ cdef class NestStep(Step):
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
         cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
-        share(baseline, data, self.nest, <char *>header, n, threads, threads, 1)
+        cdef Py_ssize_t shares = threads
+        if self.nest.rank and not self.nest.is_summed[0]:
+            shares = max(shares, min(watched_shares(self.work), n))
+        share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
         return 0
 
     cdef bint sums_in_parts(self) except -1:

@@ -10,6 +10,7 @@ its own that stays in the second cache, and then written for all of them togethe
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._atomics cimport add
+from ._interrupts cimport goes_on
 from ._axes cimport offset, offsets
 from ._panels cimport pack
 from ._problem cimport COLUMNS, LINE, ROWS, Side, pitch_of, up
@@ -75,6 +76,8 @@ cdef void stacks(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratc
     cdef int side
     memory += room_bytes(p, True)
     for n in range(begin, end):
+        if not goes_on(&call.watch):
+            return
         left = n
         for side in range(2):
             lanes = parts(p.side[side].free.total, p.side[side].block)

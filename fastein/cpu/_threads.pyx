@@ -11,6 +11,8 @@ waits for a thread that works for someone else, and nothing can deadlock.
 
 No thread survives a fork; a child starts its own.
 """
+from libc.string cimport memset
+
 import os
 from _thread import allocate_lock
 
@@ -18,6 +20,15 @@ from .._nest cimport LoopNest
 from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
 from ._baseline cimport kernel_t
+from ._interrupts cimport Watch, begin_watch, end_watch, goes_on
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    __attribute__((visibility("default"))) int fastein_threads = 1;
+    #endif
+    """
+    # by which fastein.threadpools finds this library
 
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
@@ -39,6 +50,7 @@ cdef struct Job:
     Py_ssize_t n
     Py_ssize_t grain    # all shares but the last are a multiple of it
     Py_ssize_t shares
+    Watch watch
     long long drawn     # shares that somebody does or has done
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
@@ -56,7 +68,7 @@ cdef object _starting = allocate_lock()
 cdef void work_off(Job *job) noexcept nogil:
     """Do shares until there are none left."""
     cdef Py_ssize_t share, begin, end, units = (job.n + job.grain - 1) // job.grain
-    while True:
+    while goes_on(&job.watch):
         share = add(&job.drawn, 1)
         if share >= job.shares:
             return
@@ -169,7 +181,10 @@ cdef void run_shared(Job *job, Py_ssize_t helpers) noexcept nogil:
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
                Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain) except -1:
-    """Run a kernel's shared loop of `n` in equal shares on at most so many threads."""
+    """Run a kernel's shared loop of `n` in equal shares on at most so many threads.
+
+    Where there are more shares than threads, a signal can come in between two of them.
+    """
     cdef Job job
     shares = min(shares, (n + grain - 1) // grain)
     threads = min(threads, shares)
@@ -179,6 +194,9 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     job.size, job.stride = nest.size, nest.stride
     job.n, job.shares, job.grain = n, shares, grain
     job.drawn = job.settled = 0
+    memset(&job.watch, 0, sizeof(Watch))
+    if shares > threads:
+        begin_watch(&job.watch)
     with nogil:
         run_shared(&job, threads - 1)
-    return 0
+    return end_watch(&job.watch)

@@ -1,3 +1,4 @@
+from ._interrupts cimport Watch
 from ._problem cimport Problem
 
 cdef enum:
@@ -16,6 +17,7 @@ cdef struct Call:
     long long ticket
     long long packed[RING]
     long long done[RING]
+    Watch watch
     long long *progress     # stages that each block of the side that is not shared has behind it
 
 

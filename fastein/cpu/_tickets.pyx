@@ -25,6 +25,7 @@ whose column is not before its row are computed, and what is left is their mirro
 """
 from ._atomics cimport add, wait_for
 from ._axes cimport Axes, offset
+from ._interrupts cimport goes_on
 from ._mirror cimport mirror, strips_of
 from ._panels cimport pack
 from ._problem cimport (
@@ -107,7 +108,7 @@ cdef inline bint is_needed(Call *call, Py_ssize_t own, Py_ssize_t end) noexcept 
 
 
 cdef void one_matrix(Call *call, char **operand, char *result, Room *room) noexcept nogil:
-    """Multiply one pair of matrices of the batch."""
+    """Multiply one pair of matrices of the batch, or begin to."""
     cdef Problem *p = call.problem
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
@@ -122,6 +123,8 @@ cdef void one_matrix(Call *call, char **operand, char *result, Room *room) noexc
             for inner from 0 <= inner < o.free.total by o.block:
                 if not is_needed(call, inner, outer + s.block):
                     break
+                if not goes_on(&call.watch):
+                    return
                 count = min(o.block, o.free.total - inner)
                 pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
                      room.block[own], room.table)
@@ -141,7 +144,7 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
         operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
         one_matrix(call, operand, call.result + offset(&p.batch, 2, b), &room)
-        if call.halved:
+        if call.halved and goes_on(&call.watch):
             mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
     if call.streams:
         fence()
@@ -182,7 +185,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
     cdef int ring, side
     cdef bint needed
     cdef char *operand[2]
-    while True:
+    while goes_on(&call.watch):
         ticket = add(&call.ticket, 1)
         stage, task = ticket // each, ticket % each
         if stage >= stages:

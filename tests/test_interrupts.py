@@ -1,0 +1,105 @@
+"""Ctrl-C in the midst of a long call."""
+
+import os
+
+import pytest
+from helpers import in_a_process
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+
+PRESS = """
+    import signal, time, threading, fastein
+    fastein.config(jit="always", num_threads={threads})
+    class Pressed(Exception):
+        pass
+    def handler(*_):
+        raise Pressed
+    signal.signal(signal.SIGALRM, handler)
+    {prepare}
+    {call}  # compiles
+    for delay in (0.03, 0.2):
+        {large}
+        signal.setitimer(signal.ITIMER_REAL, delay)
+        start = time.perf_counter()
+        try:
+            {call}
+        except Pressed:
+            late = time.perf_counter() - start - delay
+            print(f"{{late:.3f}}")
+        else:
+            print("over", time.perf_counter() - start)
+        {small}
+        {check}
+"""
+CONTRACTION = {
+    "prepare": "a = b = np.ones((64, 64))",
+    "call": "c = einsum('ij,jk->ik', a, b)",
+    "large": "a = b = np.ones((6000, 6000))",
+    "small": "a = b = np.ones((64, 64))",
+    "check": "assert (einsum('ij,jk->ik', a, b) == 64).all()",
+}
+STACK = {
+    "prepare": "a = b = np.ones((2, 64, 64))",
+    "call": "c = einsum('bij,bjk->bik', a, b)",
+    "large": "a = b = np.ones((40, 2000, 2000))",
+    "small": "a = b = np.ones((2, 64, 64))",
+    "check": "assert (einsum('bij,bjk->bik', a, b) == 64).all()",
+}
+NEST = {
+    "prepare": "a = np.ones((30, 20)); b = np.ones((30, 20))",
+    "call": "c = einsum('ai,bi,ci->abc', a, a, b, optimize=False)",
+    "large": "a = np.ones((900, 20)); b = np.ones((900, 20))",
+    "small": "a = np.ones((30, 20)); b = np.ones((30, 20))",
+    "check": "assert (einsum('ai,bi,ci->abc', a, a, b) == 20).all()",
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("case", [CONTRACTION, STACK, NEST], ids=["contraction", "stack", "nest"])
+def test_a_long_call_is_interrupted(case, threads):
+    """The handler's exception is raised, not a second late; the next call is right."""
+    out = in_a_process(PRESS.format(threads=threads, **case)).split()
+    assert len(out) == 2
+    assert all(float(late) < 1.0 for late in out), out
+
+
+def test_a_handler_that_returns_interrupts_nothing():
+    in_a_process("""
+        import signal, fastein
+        fastein.config(jit="always", num_threads=2)
+        seen = []
+        s = np.ones((50, 50))
+        def handler(*_):
+            seen.append((einsum("ij,jk->ik", s, s) == 50).all())
+        signal.signal(signal.SIGALRM, handler)
+        a = np.ones((1500, 1500))
+        einsum("ij,jk->ik", s, s)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        assert all((einsum("ij,jk->ik", a, a) == 1500).all() for _ in range(4))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert seen and all(seen)
+    """)
+
+
+def test_only_the_main_thread_is_interrupted():
+    in_a_process("""
+        import signal, threading, time, fastein
+        fastein.config(jit="always", num_threads=2)
+        class Pressed(Exception):
+            pass
+        def handler(*_):
+            raise Pressed
+        signal.signal(signal.SIGALRM, handler)
+        a, answers, done = np.ones((2500, 2500)), [], threading.Event()
+        def work():
+            answers.append(einsum("ij,jk->ik", a, a))
+            done.set()
+        threading.Thread(target=work).start()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            signal.pause()
+        except Pressed:
+            pass
+        assert done.wait(100)
+        assert (answers[0] == 2500).all()
+    """)
