@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from test_schedule import nest_of
 
 from fastein import config, einsum
+from fastein.cpu._machine_code import MachineCode
 from fastein.cpu.codegen import CannotCompile, Form
+from fastein.cpu.compiler import kernel_of_form
 from fastein.cpu.traversal import MOST_PARTS, STREAM_WORK, traversal
 from fastein.cpu.unrolled import Unrolled
 
@@ -179,3 +183,18 @@ def test_results_are_written_through_any_strides():
 def test_forms_are_those_of_loops_or_of_unrolled_ones():
     assert type(path_of("ij,jk->ik", i=50, j=50, k=50).form) is Form
     assert type(path_of("bij,bjk->bik", b=500, i=3, j=3, k=3).form) is Unrolled
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kernels are kept on Linux")
+@pytest.mark.parametrize(
+    "equation",
+    ["ij->", "ij->j", "ij,j->i", "ij,ji->i", "ij,ji->ij", "ijk,kji->", "i,j->ij", "bcd,bde->bce"],
+)
+@pytest.mark.parametrize("dtype", ["f4", "c16", "i8", "f2", "?"])
+def test_every_kernel_can_be_kept(equation, dtype):
+    small = dict.fromkeys("cde", 3)
+    sizes = {x: small.get(x, 3000) for x in equation if x.isalpha()}
+    if "k" in sizes:
+        sizes = dict.fromkeys("ijk", 300)
+    kernel = kernel_of_form(path_of(equation, dtype, **sizes).form)
+    assert isinstance(kernel.keepalive, MachineCode)

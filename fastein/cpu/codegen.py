@@ -390,7 +390,9 @@ def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
         for part, row in zip(parts, rows, strict=True)
         for line in wrap(f"{part} +=", _product(form, row))
     ]
-    inner = _for(form, depth, sums, f"range({loop}0, min({loop}0 + {PART}, {stop}))")
+    # Numba's min would be a function of another module, and the kernel not one for the store
+    end = f"{loop}0 + {PART} if {loop}0 + {PART} < {stop} else {stop}"
+    inner = _for(form, depth, sums, f"range({loop}0, {end})")
     totals = [f"{_total(row)} += {part}" for part, row in zip(parts, rows, strict=True)]
     head = f"for {loop}0 in range({start}, {stop}, {PART}):"
     return [head, *indent([*zeros, *inner, *totals])]

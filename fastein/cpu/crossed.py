@@ -254,7 +254,7 @@ def _tiles(form: Crossed) -> list[str]:
     whole = f"{length} // {lanes} * {lanes}"
     block = f"for {x} in range({x}0, {x}1, {lanes}):"
     inside = [
-        f"{x}1 = min({x}0 + {VECTORS * lanes}, whole)",
+        f"{x}1 = {x}0 + {VECTORS * lanes} if {x}0 + {VECTORS * lanes} < whole else whole",
         *([f"part = zeros({form.dtype}, {lanes})"] if form.in_register else []),
         f"for {y} in range(0, whole_{y}, {lanes}):",
         *indent([*_ahead(form), block, *indent(_tile(form))]),
