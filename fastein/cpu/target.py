@@ -36,8 +36,8 @@ class CpuTarget:
 
     def seconds(self, nest: LoopNest) -> float:
         """Estimate the time of a nest once its kernels are there."""
-        if settings.jit == "never":
-            return self.schedule(nest).seconds
+        if settings.jit == "never":  # whose loops go through a product once for each operand
+            return self.schedule(nest).seconds * max(1, nest.nin - 1)
         return kernel_seconds(nest, settings.num_threads)
 
     def executable(self, plan: Plan) -> _runtime.Executable:
