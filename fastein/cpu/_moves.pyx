@@ -12,17 +12,7 @@ from libc.string cimport memcpy
 from ._baseline cimport kernel_t
 from ._permutation_problem cimport Problem
 from ._streams cimport LINE
-
-ctypedef struct two_words:
-    uint64_t low
-    uint64_t high
-
-ctypedef fused word:
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-    two_words
+from ._words cimport Pair, word
 
 
 cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p,
@@ -69,7 +59,7 @@ cdef void move8(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem
 
 cdef void move16(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
                  Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[two_words](data, shape, table, <Problem *>problem, NULL)
+    move_words[Pair](data, shape, table, <Problem *>problem, NULL)
 
 
 cdef void move_truths(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
