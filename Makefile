@@ -64,9 +64,9 @@ fuzz: $(VENV)/.checks
 	CFLAGS='-fsanitize-coverage=trace-pc -O1' \
 	    $(BIN)/python setup.py -q build --build-base build/fuzzed --build-lib build/fuzzed/lib
 	for target in $(TARGET); do \
-	    mkdir -p build/fuzzed/$$target && \
+	    $(BIN)/python tests/fuzz/corpus.py unpack $$target build/fuzzed/$$target && \
 	    LD_PRELOAD=build/fuzzed/coverage.so PYTHONPATH=build/fuzzed/lib \
-	        $(BIN)/python -P tests/fuzz/run.py $$target build/fuzzed/$$target tests/fuzz/corpus/$$target \
+	        $(BIN)/python -P tests/fuzz/run.py $$target build/fuzzed/$$target \
 	            -max_total_time=$(FUZZ_SECONDS) -max_len=256 -len_control=20 || exit 1; \
 	done
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +12,34 @@ import fastein
 from fastein.testing import guided
 from fastein.testing.guided import TARGETS, Decisions, Fault
 
-CORPUS = Path(__file__).parent / "fuzz" / "corpus"
+sys.path.append(str(Path(__file__).parent / "fuzz"))
+import corpus  # noqa: E402
 
 
 @pytest.mark.parametrize("jit", ["tiered", "never"])
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_inputs_that_were_found(name, jit):
-    inputs = sorted((CORPUS / name).iterdir())
+    inputs = corpus.inputs(name)
     assert inputs
     with fastein.config(jit=jit):
-        for path in inputs:
-            TARGETS[name](path.read_bytes())
+        for data in inputs:
+            TARGETS[name](data)
+
+
+def test_kept_inputs_become_files_and_lines_again(tmp_path, monkeypatch):
+    corpus.unpack("parser", tmp_path / "files")
+    before = corpus.inputs("parser")
+    monkeypatch.setattr(corpus, "KEPT", tmp_path)
+    corpus.pack("parser", tmp_path / "files")
+    assert corpus.inputs("parser") == before
 
 
 def test_every_byte_decides():
     rng = Decisions(bytes([0, 64, 128, 255]))
     assert [rng.random() for _ in range(4)] == [0, 0.25, 0.5, 255 / 256]
-    assert random.Random.choice(Decisions(b"\x80"), "abcd") == "c"
+    assert Decisions(b"\x00").choice("abcdefg") == "a"
+    assert Decisions(b"\x40").choice("abcdefg") == "c"
+    assert Decisions(b"\xff\x20").choice("abcdefg") == "b"  # there is no eighth
     assert sorted(Decisions(b"").sample(range(100), 100)) == list(range(100))
 
 

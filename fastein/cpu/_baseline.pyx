@@ -40,13 +40,28 @@ cdef int prepare(Header *header, LoopNest nest) except -1:
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A kernel (see the developer docs for the ABI) whose `scratch` is the nest's `Header`."""
+    cdef float carry = 0.0
+    run_share(data, shape, strides, <Header *>scratch, begin, end, True, &carry)
+
+
+cdef void run_in_turn(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
+                      Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """The same where the outermost loop is summed and its shares come one after the other.
+
+    Each adds to what the last one has left, also in the header, which is one call's own.
+    """
     cdef Header *nest = <Header *>scratch
+    run_share(data, shape, strides, nest, begin, end, begin == 0, &nest.carry)
+
+
+cdef inline void run_share(char **data, Py_ssize_t *shape, Py_ssize_t *strides, Header *nest,
+                           Py_ssize_t begin, Py_ssize_t end, bint first,
+                           float *carry) noexcept nogil:
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, k
     cdef char *near_pointers[NEAR]
     cdef Py_ssize_t near_steps[NEAR]
     cdef char **p = near_pointers
     cdef Py_ssize_t *step = near_steps
-    cdef float carry = 0.0
     if nest.pointers != NULL:
         p = nest.pointers
         step = nest.steps
@@ -54,7 +69,7 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
         p[k] = data[k]
         step[k] = 0
     if rank == 0:
-        stretch(nest, p, step, 1, True, &carry)
+        stretch(nest, p, step, 1, first, carry)
         return
     if begin >= end:
         return
@@ -62,11 +77,11 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
         p[k] += begin * strides[k * rank]
         step[k] = strides[k * rank + last]
     if rank == 1:
-        stretch(nest, p, step, end - begin, True, &carry)
+        stretch(nest, p, step, end - begin, first, carry)
     elif rank == 2:
-        next_to_inner(nest, p, step, strides, end - begin, shape[1], True, &carry)
+        next_to_inner(nest, p, step, strides, end - begin, shape[1], first, carry)
     else:
-        walk(nest, p, step, shape, strides, end - begin)
+        walk(nest, p, step, shape, strides, end - begin, first, carry)
 
 
 cdef inline void stretch(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint first,
@@ -114,17 +129,16 @@ cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *st
 
 
 cdef void walk(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *shape, Py_ssize_t *strides,
-               Py_ssize_t outermost) noexcept nogil:
+               Py_ssize_t outermost, bint first, float *carry) noexcept nogil:
     """Step the outer loops like an odometer, the one next to the innermost in a loop of its own."""
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, near = rank - 2, axis, k
     cdef Py_ssize_t index[64]
     cdef Py_ssize_t size, m = shape[near], n = shape[last]
-    cdef int moved_sums = 0  # outer summed loops that are past their first iteration
-    cdef float carry = 0.0
+    cdef int moved_sums = not first  # outer summed loops that are past their first iteration
     for axis in range(near):
         index[axis] = 0
     while True:
-        next_to_inner(nest, p, step, strides, m, n, moved_sums == 0, &carry)
+        next_to_inner(nest, p, step, strides, m, n, moved_sums == 0, carry)
         for k in range(nop):
             p[k] -= strides[k * rank + near] * m
         axis = near - 1

@@ -11,7 +11,7 @@ import contextlib
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import chain, count
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,7 @@ from .draw import draw
 
 __all__ = ["TARGETS", "Fault", "parser", "planner"]
 
-_MOST_RANK = 6
-_MOST_OPERANDS = 6
+_MOST_AXES = 14  # of all operands together, each of size 2
 
 
 class Fault(AssertionError):
@@ -33,10 +32,10 @@ class Fault(AssertionError):
 
 
 class Decisions(random.Random):
-    """A generator whose every decision is a byte of the input.
+    """A generator whose decisions are the bytes of the input, none of them made by a seed.
 
-    `random.Random` makes of `random` all the rest, so that no seed takes part. When the input is
-    used up every byte comes in turn: a sample of 4 things is looked for until 4 have been found.
+    When they are used up every byte comes in turn: a sample of 4 things is looked for until 4 have
+    been found.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -45,6 +44,10 @@ class Decisions(random.Random):
 
     def random(self) -> float:
         return next(self.data) / 256
+
+    def getrandbits(self, k: int) -> int:
+        size = -(-k // 8)
+        return int.from_bytes(islice(self.data, size)) >> (8 * size - k)
 
 
 def parser(data: bytes) -> None:
@@ -61,7 +64,7 @@ def parser(data: bytes) -> None:
             raise Fault(f"{text!r} is not what its terms spell")
     if "\0" in text:  # where NumPy stops reading
         return
-    if len(terms) <= _MOST_OPERANDS and all(len(term) <= _MOST_RANK for term in terms):
+    if sum(map(len, terms)) <= _MOST_AXES and len(terms) <= _MOST_AXES:
         _answer(text, [np.full((2,) * len(term), 1 + k) for k, term in enumerate(terms)])
 
 

@@ -21,7 +21,8 @@ def main() -> None:
             import fastein.cpu.target
             import fastein.planner  # noqa: F401
             from fastein.testing.guided import TARGETS
-        atheris.Setup([sys.argv[0], *rest], TARGETS[name])
+        again = f"{sys.executable} -P {__file__} {name}"  # how libFuzzer starts more of it
+        atheris.Setup([again, *rest], TARGETS[name])
         count_branches()
         atheris.Fuzz()
 
