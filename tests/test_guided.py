@@ -13,7 +13,7 @@ from fastein.testing import guided
 from fastein.testing.guided import TARGETS, Decisions, Fault
 
 sys.path.append(str(Path(__file__).parent / "fuzz"))
-import corpus  # noqa: E402
+import corpus
 
 
 @pytest.mark.parametrize("jit", ["tiered", "never"])

@@ -72,7 +72,7 @@ def _multiply(a: Array, b: Array, c: Array, seconds: float) -> None:
         return
     middle = c.shape[axis] // 2
     for part in (slice(None, middle), slice(middle, None)):
-        own = (..., part, *[slice(None)] * (-1 - axis))
+        own: Any = (..., part, *[slice(None)] * (-1 - axis))
         _multiply(a if axis == -1 else a[own], b if axis == -2 else b[own], c[own], seconds / 2)
 
 

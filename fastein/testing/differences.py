@@ -25,8 +25,8 @@ _CASTINGS = ("no", "equiv", "safe", "same_kind", "unsafe")
 
 DIFFERENCES: dict[str, str] = {
     "summed ellipsis": "An ellipsis that the output lacks is summed; NumPy raises.",
-    "operands in a list": "A lone list or tuple is unpacked into operands where NumPy's reading of it is "
-    "invalid.",
+    "operands in a list": "A lone list or tuple is unpacked into operands where NumPy's "
+    "reading of it is invalid.",
     "float16 sums": "Products and sums of float16 are kept in float32 and rounded once.",
     "unchecked assignment": "With a path asked for, an inner product is assigned to a "
     "0-dimensional `out` of any type, as NumPy does with a path.",

@@ -1,8 +1,8 @@
 """What a fuzzer that coverage guides runs: calls made of bytes.
 
-Where `fastein.testing.fuzz` draws from a seed, here the bytes make every decision of a draw, and the
-text of subscripts. ``tests/fuzz/run.py`` has atheris change them towards code not yet run, and
-``tests/fuzz/corpus`` keeps the inputs that reach the most, which the suite runs again.
+Where `fastein.testing.fuzz` draws from a seed, here the bytes make every decision of a draw, and
+the text of subscripts. ``tests/fuzz/run.py`` has atheris change them towards code not yet run; the
+inputs that reach the most are kept beside it, and the suite runs them again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["TARGETS", "Fault", "parser", "planner"]
 _MOST_AXES = 14  # of all operands together, each of size 2
 
 
-class Fault(AssertionError):
+class Fault(AssertionError):  # noqa: N818 (the fault is in what was tested)
     """What an input has shown to be wrong."""
 
 

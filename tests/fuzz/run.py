@@ -1,7 +1,7 @@
 """Fuzz with atheris: ``python tests/fuzz/run.py TARGET [CORPUS ...] [libFuzzer's options]``.
 
-With a file in the place of a corpus that input alone is run, as a crash is looked into. ``make fuzz``
-builds the extension modules so that their branches count, too, and runs this on them.
+With a file in the place of a corpus that input alone is run, as a crash is looked into. ``make
+fuzz`` builds the extension modules so that their branches count, too, and runs this on them.
 """
 
 import ctypes
