@@ -84,6 +84,7 @@ cdef double PERIOD = 0.05  # seconds from one look for signals to the next
 
 cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
+cdef long long _callers = 0     # threads of others that are in `run_shared`
 cdef object _starting = allocate_lock()
 
 
@@ -138,8 +139,8 @@ def _serve(Py_ssize_t number):
 
 def _forget_threads():
     """A forked child has the mailboxes, but not the threads that look into them."""
-    global _threads, _starting
-    _threads = 0
+    global _threads, _callers, _starting
+    _threads = _callers = 0
     _starting = allocate_lock()
 
 
@@ -188,10 +189,15 @@ cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
 
 
 cdef void run_shared(Job *job, Py_ssize_t helpers) noexcept nogil:
-    """Do a job together with so many idle threads, the caller doing its part."""
+    """Do a job together with so many idle threads, the caller doing its part.
+
+    Other threads that call meanwhile count among them: where a pool of threads calls, each of
+    them keeps a core busy already.
+    """
     cdef Py_ssize_t handed = 0, k
+    helpers -= add(&_callers, 1)
     for k in range(_threads):
-        if handed == helpers:
+        if handed >= helpers:
             break
         handed += hand_over(&_mailboxes[k], job)
     work_off(job)
@@ -199,6 +205,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers) noexcept nogil:
         if swap(&_mailboxes[k].job, <long long>job, IDLE):
             add(&job.settled, 1)
     wait_for(&job.settled, 0)
+    add(&_callers, -1)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
