@@ -19,7 +19,7 @@ from fastein.store import KernelStore, content_key
 
 from . import codegen
 from .devices import CudaUnavailableError
-from .forms import THREADS, ContractionForm, Form
+from .forms import THREADS, ContractionForm, Form, TinyForm
 
 Capability = tuple[int, int]
 
@@ -144,7 +144,11 @@ def _signature(form: Form) -> list[Any]:
 
     from .values import Index, Pointer
 
-    index = Index(64 if form.wide else 32)
+    integers = {
+        "index": Index(64 if form.vast else 32),
+        "offset": Index(64 if form.wide else 32),
+        "count": types.int64,
+    }
     kinds = []
     operand = 0
     for _, kind in codegen.parameters(form):
@@ -159,7 +163,7 @@ def _signature(form: Form) -> list[Any]:
             )
             operand += 1
         else:
-            kinds.append(index if kind == "index" else types.int64)
+            kinds.append(integers[kind])
     return kinds
 
 
@@ -173,6 +177,10 @@ def _define(form: Form, capability: Capability) -> Any:
         from .tile_primitives import tile_primitives
 
         names.update(tile_primitives(form.tile, capability))
+    elif isinstance(form, TinyForm):
+        from .tiny_primitives import tiny_primitives
+
+        names.update(tiny_primitives(form))
     filename = f"<fastein_cuda kernel {content_key(source)[:16]}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), names)

@@ -119,12 +119,17 @@ def partial_sums(loops: Loops, splits: int) -> int:
 
 
 def is_wide(loops: Loops) -> bool:
-    """Whether counting the items or reaching the elements takes more than 32 bits."""
+    """Whether reaching the elements takes more than 32 bits, or counting the items."""
     spans = [
         sum([(n - 1) * abs(stride) for n, stride in zip(loops.sizes, row, strict=True)])
         for row in loops.strides
     ]
-    return max(loops.items, loops.terms, max(spans)) >= NARROW
+    return is_vast(loops) or max(spans) >= NARROW
+
+
+def is_vast(loops: Loops) -> bool:
+    """Whether counting the items or the terms takes more than 32 bits."""
+    return max(loops.items, loops.terms) >= NARROW
 
 
 def magic(divisor: int) -> tuple[int, int]:

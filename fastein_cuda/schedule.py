@@ -6,6 +6,8 @@ nest
     any number of operands, any strides. Threads stand side by side along the axis along which
     most of the data lies, so that a warp reads whole lines; where the nest sums, threads may also
     share a sum, and blocks too (``splits``), whose partial sums a second pass adds in order.
+tiny
+    many items of small loops, unrolled (:mod:`fastein_cuda.tiny`).
 contraction
     products of (stacks of) large matrices, by tiles (:mod:`fastein_cuda.contraction`).
 transposition
@@ -23,9 +25,10 @@ from math import gcd
 from .contraction import ContractionSchedule, contraction
 from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
-from .loops import Loops, is_wide, partial_sums
+from .loops import Loops, is_vast, is_wide, partial_sums
 from .machine import Machine
 from .nest_source import UNROLL
+from .tiny import TinySchedule, tiny
 
 VECTOR = 16  # bytes that one instruction reads at the most
 MOST_SPLITS = 256
@@ -103,6 +106,9 @@ class TranspositionSchedule:
     loops: Loops
     form: TranspositionForm
 
+    splits = 1
+    workspace = 0
+
     @property
     def given(self) -> Loops:
         """The loops as they were to be scheduled, up to their order."""
@@ -126,7 +132,7 @@ class TranspositionSchedule:
         return f"transposition: {self.loops.items} products, {edge} by {edge} through shared memory"
 
 
-AnySchedule = NestSchedule | TranspositionSchedule | ContractionSchedule
+AnySchedule = NestSchedule | TranspositionSchedule | ContractionSchedule | TinySchedule
 
 
 def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedule:
@@ -140,7 +146,7 @@ def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedul
     vectors : bool
         Whether the operands' addresses suit vectors, which is known only when they are there.
     """
-    product = contraction(loops, machine, vectors)
+    product = tiny(loops, machine, vectors) or contraction(loops, machine, vectors)
     if product is not None:
         return product
     turned = _transposition(loops)
@@ -171,7 +177,7 @@ def _transposition(loops: Loops) -> TranspositionSchedule | None:
     edge = 64 if max(element.itemsize for element in loops.elements) <= 2 else 32
     form = TranspositionForm(
         loops.stored, loops.arithmetic, _moves(ordered), loops.alignment, staged, edge,
-        is_wide(loops),
+        is_wide(loops), is_vast(loops),
     )  # fmt: skip
     return TranspositionSchedule(ordered, form)
 
@@ -223,6 +229,7 @@ def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = Tr
         parts=parts,
         partial=splits > 1,
         wide=is_wide(loops),
+        vast=is_vast(loops),
     )
     return NestSchedule(ordered, form, chunk, splits)
 

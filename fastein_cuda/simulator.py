@@ -17,10 +17,11 @@ from . import codegen
 from .device import Launch
 from .devices import stand_in
 from .elements import ELEMENTS
-from .forms import THREADS, ContractionForm, Form
+from .forms import THREADS, ContractionForm, Form, TinyForm
 from .machine import Machine
 from .primitives_sim import Lockstep, Memory, Pointer
 from .tile_primitives_sim import tile_primitives
+from .tiny_primitives_sim import tiny_primitives
 
 AT_ONCE = 1 << 18  # threads that are simulated together
 SHARED_AT_ONCE = 1 << 24  # bytes of shared memory that they have
@@ -101,6 +102,8 @@ class SimulatedDevice:
             names: dict[str, Any] = lockstep.names(codegen.PRIMITIVES)
             if isinstance(form, ContractionForm):
                 names.update(tile_primitives(lockstep, form.tile))
+            elif isinstance(form, TinyForm):
+                names.update(tiny_primitives(lockstep, form))
             exec(code, names)
             names["kernel"](*arguments, *launch.scalars)
 
