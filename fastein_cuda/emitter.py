@@ -175,20 +175,24 @@ class Emitter:
         line = "mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {$0,$1}, {$2}, {$3}, {$4,$5};"
         return self._assembly(line, [F64] * 2, [a, b, *totals], "d" * 6)
 
+    def rounded(self, value: Any) -> Any:
+        line = "cvt.rna.tf32.f32 $0, $1;"
+        make = partial(self._assembly, line, [I32], [value], "rf")
+        return self.once(("rounded", value), make)[0]
+
+    def rest(self, value: Any) -> Any:
+        def make() -> Any:
+            large = self.builder.bitcast(self.rounded(value), F32)
+            return self.rounded(self.builder.fsub(value, large))
+
+        return self.once(("rest", value), make)
+
     def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
-        rounded = [
-            self.once(
-                ("tf32", x),
-                partial(self._assembly, "cvt.rna.tf32.f32 $0, $1;", [I32], [x], "rf"),
-            )
-            for x in (*a, *b)
-        ]
         line = (
             "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
             "{$0,$1,$2,$3}, {$4,$5,$6,$7}, {$8,$9}, {$10,$11,$12,$13};"
         )
-        operands = [x[0] for x in rounded]
-        return self._assembly(line, [F32] * 4, [*operands, *totals], "ffff" + "r" * 6 + "ffff")
+        return self._assembly(line, [F32] * 4, [*a, *b, *totals], "ffff" + "r" * 6 + "ffff")
 
     def hmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         kind = {"float16": "f16", "bfloat16": "bf16"}[self.element.name]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .elements import ELEMENTS, Element
-from .primitives_sim import Lockstep, converted, numpy_type
+from .primitives_sim import Lockstep, SimulatedFault, converted, numpy_type
 from .tile import WARP
 
 Sums = list[np.ndarray]
@@ -70,8 +70,19 @@ class Lanes:
         columns = _fragment([[b[0], b[1]]])
         return _added(totals, rows @ columns.swapaxes(1, 2))
 
+    def rounded(self, value: np.ndarray) -> np.ndarray:
+        """Round float32 to 11 bits, to the nearest and halves away from zero."""
+        bits = value.astype(np.float32).view(np.uint32)
+        nearest = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+        return np.where(np.isfinite(value), nearest, value)
+
+    def rest(self, value: np.ndarray) -> np.ndarray:
+        return self.rounded(value - self.rounded(value))
+
     def tf32(self, totals: Sums, a: Sums, b: Sums) -> Sums:
-        return self.dmma(totals, [_rounded_to_tf32(x) for x in a], [_rounded_to_tf32(x) for x in b])
+        if any((x.view(np.uint32) & 0x1FFF)[np.isfinite(x)].any() for x in (*a, *b)):
+            raise SimulatedFault("tensor cores read 11 bits of float32, but there are more")
+        return self.dmma(totals, a, b)
 
     def hmma(self, totals: Sums, a: Sums, b: Sums) -> Sums:
         wide = [self._widened(x) for x in (*a, *b)]
@@ -81,13 +92,6 @@ class Lanes:
 
     def _widened(self, pair: np.ndarray) -> np.ndarray:
         return converted(pair, self.element, self.arithmetic)
-
-
-def _rounded_to_tf32(values: np.ndarray) -> np.ndarray:
-    """Round float32 to 11 bits, to the nearest and halves away from zero."""
-    bits = values.astype(np.float32).view(np.uint32)
-    rounded = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
-    return np.where(np.isfinite(values), rounded, values)
 
 
 def _fragment(blocks: list[list[np.ndarray]]) -> np.ndarray:

@@ -22,14 +22,15 @@ class Machine:
         Streaming multiprocessors.
     shared : int
         Bytes of shared memory that one block may have.
-    tf32 : bool
-        Whether tensor cores may round float32 to 11 bits before they multiply.
+    tf32 : bool or '3x'
+        Whether tensor cores may round float32 to 11 bits before they multiply, or cut it into two
+        parts of 11 bits.
     """
 
     capability: tuple[int, int]
     processors: int
     shared: int
-    tf32: bool = False
+    tf32: bool | str = False
 
     @property
     def threads(self) -> int:
