@@ -42,6 +42,9 @@ class Device(Protocol):
     def name(self) -> str: ...
 
     @property
+    def ordinal(self) -> int: ...
+
+    @property
     def machine(self) -> Machine: ...
 
     def allocate(self, nbytes: int, stream: int) -> int:
@@ -62,6 +65,10 @@ class Device(Protocol):
 
     def wait(self, stream: int) -> None:
         """Wait for what a stream has to do."""
+        ...
+
+    def follow(self, stream: int, other: int) -> None:
+        """Have a stream wait for what another one has to do by now."""
         ...
 
     def active(self) -> AbstractContextManager[None]:

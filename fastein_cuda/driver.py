@@ -16,6 +16,7 @@ from .devices import CudaUnavailableError
 from .forms import THREADS
 from .machine import Machine
 
+WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING
 STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel has without asking
 
 
@@ -108,6 +109,7 @@ class CudaDevice:
     """One GPU: its primary context, a pool of memory, and the kernels loaded so far."""
 
     def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
         self._handle = call("cuDeviceGet", ordinal)
         self._context = call("cuDevicePrimaryCtxRetain", self._handle)
         name = call("cuDeviceGetName", 200, self._handle)
@@ -170,6 +172,15 @@ class CudaDevice:
     def wait(self, stream: int) -> None:
         with self._active:
             call("cuStreamSynchronize", stream)
+
+    def follow(self, stream: int, other: int) -> None:
+        with self._active:
+            event = call("cuEventCreate", WITHOUT_TIME)
+            try:
+                call("cuEventRecord", event, other)
+                call("cuStreamWaitEvent", stream, event, 0)
+            finally:
+                call("cuEventDestroy", event)  # once it has happened
 
     def prepare(self, launch: Launch) -> Callable[[list[int], int], None]:
         """Return what runs a launch, given the operands' addresses and a stream."""

@@ -42,12 +42,14 @@ class SimulatedDevice:
     """
 
     name = "simulator"
+    ordinal = 0
 
     def __init__(self, machine: Machine = SMALL, edit: Callable[[str], str] | None = None) -> None:
         self.machine = machine
         self.memory = Memory()
         self.edit = edit
         self.launched: list[Form] = []
+        self.followed: list[tuple[int, int]] = []
 
     def allocate(self, nbytes: int, stream: int) -> int:
         return self.memory.allocate(nbytes)
@@ -65,6 +67,9 @@ class SimulatedDevice:
 
     def wait(self, stream: int) -> None:
         pass
+
+    def follow(self, stream: int, other: int) -> None:
+        self.followed.append((stream, other))
 
     def active(self) -> AbstractContextManager[None]:
         return nullcontext()

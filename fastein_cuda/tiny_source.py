@@ -100,39 +100,44 @@ def _place(form: TinyForm) -> list[str]:
 
 def _copied(form: TinyForm, op: int) -> list[str]:
     """Return lines that copy an operand's part into shared memory."""
+    return (_copied_run if form.blocks[op].mode == "run" else _copied_apart)(form, op)
+
+
+def _copied_run(form: TinyForm, op: int) -> list[str]:
+    """Return lines that copy vectors as they lie."""
     block, name, itemsize = form.blocks[op], operand_name(form, op), form.itemsize(op)
-    begin = form.begin(op)
-    if block.mode == "run":
-        vectors, nbytes = form.items * block.count // block.lanes, block.lanes * itemsize
-        place = [f"place = (me + u) * {nbytes} + {begin}"]
-        if block.padded:
-            place = [
-                f"of = quotient(me + u, {', '.join(divided(f'{name}_block'))})",
-                f"vector = me + u - of * {name}_block",
-                f"place = of * {block.pitch * itemsize} + vector * {nbytes} + {begin}",
-            ]
-        return [
-            f"{name}_from = block_x(items) * {vectors} + me",
-            f"for u in range(0, {vectors}, {THREADS}):",
-            *indented(place),
-            f"    there = {name} + clipped({name}_from + u, {name}_all) * {name}_step",
-            f"    copy(place, there, {name}_from + u < {name}_all)",
+    vectors, nbytes = form.items * block.count // block.lanes, block.lanes * itemsize
+    place = [f"place = (me + u) * {nbytes} + {form.begin(op)}"]
+    if block.padded:
+        place = [
+            f"of = quotient(me + u, {', '.join(divided(f'{name}_block'))})",
+            f"vector = me + u - of * {name}_block",
+            f"place = of * {block.pitch * itemsize} + vector * {nbytes} + {form.begin(op)}",
         ]
-    if block.mode == "single":
-        step, number, place, live = THREADS, "me + u", "", "first < items"
-        start, opening = name, []
-    else:
-        step, number, live = form.share, "part + u", "first + item < items"
-        place = f"item * {block.pitch * itemsize} + "
-        start = f"{name}_at"
-        opening = [f"{start} = {address(form, op, name, range(form.batch))}"]
-    there = address(form, op, start, _loops(form, op))
     return [
-        *opening,
-        f"for u in range(0, {block.count}, {step}):",
-        *indented(_element(form, op, number)),
-        f"    copy({place}element * {itemsize} + {begin}, {there}, {live})",
+        f"{name}_from = block_x(items) * {vectors} + me",
+        f"for u in range(0, {vectors}, {THREADS}):",
+        *indented(place),
+        f"    there = {name} + clipped({name}_from + u, {name}_all) * {name}_step",
+        f"    copy(place, there, {name}_from + u < {name}_all)",
     ]
+
+
+def _copied_apart(form: TinyForm, op: int) -> list[str]:
+    """Return lines that copy elements one by one: of the thread's item, or those of all items."""
+    block, name, itemsize = form.blocks[op], operand_name(form, op), form.itemsize(op)
+    single = block.mode == "single"
+    start = name if single else f"{name}_at"
+    place = f"element * {itemsize} + {form.begin(op)}"
+    if not single:
+        place = f"item * {block.pitch * itemsize} + {place}"
+    lines = [
+        f"for u in range(0, {block.count}, {THREADS if single else form.share}):",
+        *indented(_element(form, op, "me + u" if single else "part + u")),
+        f"    there = {address(form, op, start, _loops(form, op))}",
+        f"    copy({place}, there, first{'' if single else ' + item'} < items)",
+    ]
+    return lines if single else [f"{start} = {address(form, op, name, range(form.batch))}", *lines]
 
 
 def _element(form: TinyForm, op: int, number: str) -> list[str]:
