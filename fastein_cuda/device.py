@@ -63,6 +63,10 @@ class Device(Protocol):
         """Copy device memory into a C-contiguous host array, and wait for it."""
         ...
 
+    def trim(self) -> None:
+        """Give memory that nobody has now back to the system."""
+        ...
+
     def wait(self, stream: int) -> None:
         """Wait for what a stream has to do."""
         ...

@@ -169,6 +169,11 @@ class CudaDevice:
             call("cuMemcpyDtoHAsync", host.ctypes.data, address, host.nbytes, stream)
             call("cuStreamSynchronize", stream)
 
+    def trim(self) -> None:
+        if self._pool is not None:
+            with self._active:
+                call("cuMemPoolTrimTo", self._pool, 0)
+
     def wait(self, stream: int) -> None:
         with self._active:
             call("cuStreamSynchronize", stream)

@@ -65,6 +65,9 @@ class SimulatedDevice:
         buffer, offset = self.memory.bytes_at(address)
         host.reshape(-1).view(np.uint8)[...] = buffer[offset : offset + host.nbytes]
 
+    def trim(self) -> None:
+        pass
+
     def wait(self, stream: int) -> None:
         pass
 
