@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def work(device: Device, names: list[str], skip: int, seconds: float, tiny: bool
                 continue
             if time.monotonic() > until:
                 say({"about": "left out", "number": number, "suite": suite})
-            elif not _measured(device, number, "line", lambda c=case: _line(c, device), say):
+            elif not _measured(device, number, "line", partial(_line, case, device), say):
                 return STUCK
     say({"about": "end"})
     return 0

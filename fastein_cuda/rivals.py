@@ -129,10 +129,8 @@ RIVALS: dict[str, tuple[tuple[str, ...], Callable[[str, list[Any]], Call]]] = {
 def let_go(device: Device) -> None:
     """Have all libraries give back the memory that they keep for later."""
     gc.collect()
-    for name, release in (
-        ("torch", lambda torch: torch.cuda.empty_cache()),
-        ("cupy", lambda cupy: cupy.get_default_memory_pool().free_all_blocks()),
-    ):
-        if name in sys.modules and installed(name):
-            release(sys.modules[name])
+    if torch := installed("torch"):
+        torch.cuda.empty_cache()
+    if cupy := installed("cupy"):
+        cupy.get_default_memory_pool().free_all_blocks()
     device.trim()

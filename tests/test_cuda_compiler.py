@@ -179,7 +179,7 @@ CONTRACTION_REGISTERS = {
     ("hmma", "bfloat16", 64): 72,
     ("dmma", "float64", 128): 248,
     ("dmma", "float64", 64): 104,
-    ("dmma", "complex128", 64): 168,
+    ("dmma", "complex128", 64): 184,
 }
 
 OPCODES = {"dmma": ("DMMA",), "hmma": ("HMMA", "LDSM")}
