@@ -74,10 +74,13 @@ def einsum(*arguments, out=None, **kwargs):
     def moved(x):
         return mirror.to_device(np.asarray(x))
 
-    if isinstance(arguments[0], (str, bytes)):
+    if not arguments:
+        given = []
+    elif isinstance(arguments[0], (str, bytes)):
         operands = arguments[1:]
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-            operands = operands[0]
+            listed = any(isinstance(x, np.ndarray) for x in operands[0])
+            operands = operands[0] if listed else operands
         given = [arguments[0], *map(moved, operands)]
     else:
         pairs = len(arguments) // 2 * 2
