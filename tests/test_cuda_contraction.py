@@ -47,8 +47,8 @@ def operands(shapes, dtype, seed=0):
 def assert_close(found, expected, dtype):
     accuracy = 0 if expected.dtype.kind in "iub" else ACCURACY.get(dtype, 3e-6)
     assert found.shape == expected.shape
-    scale = np.abs(expected.astype(complex)).max()
-    difference = np.abs(found.astype(complex) - expected.astype(complex)).max()
+    scale = np.abs(expected.astype(complex)).max(initial=0.0)
+    difference = np.abs(found.astype(complex) - expected.astype(complex)).max(initial=0.0)
     assert difference <= accuracy * scale
 
 

@@ -1,16 +1,11 @@
 """The CPU's parity tests on devices: on the simulated one, and on a real one where there is one."""
 
-from contextlib import nullcontext
-
 import helpers
 import pytest
 import simulated
 import test_parity
 import test_parity_layout
 import test_parity_types
-
-import fastein_cuda
-from fastein_cuda.simulator import simulated as simulated_device
 
 MODULES = (test_parity, test_parity_layout, test_parity_types)
 
@@ -35,17 +30,12 @@ globals().update(
     }
 )
 
-ON_GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not fastein_cuda.is_available(), reason="needs a CUDA device"),
-]
-
 
 def test_what_is_left_out_exists():
     assert all(any(hasattr(module, name) for module in MODULES) for name in HOST_ONLY)
 
 
-@pytest.fixture(autouse=True, params=["simulator", pytest.param("gpu", marks=ON_GPU)])
+@pytest.fixture(autouse=True, params=simulated.DEVICES)
 def device(request, monkeypatch):
     given = getattr(request.node, "callspec", None)
     dtype = given.params.get("dtype") if given else None
@@ -55,5 +45,5 @@ def device(request, monkeypatch):
         pytest.skip("Python objects stay on the host")
     for module in (helpers, *MODULES):
         monkeypatch.setattr(module, "einsum", simulated.einsum)
-    with simulated_device() if request.param == "simulator" else nullcontext():
+    with simulated.on_device(request.param):
         yield
