@@ -232,6 +232,7 @@ CUDA_ORDER = [
     "dispatch",
     "explained",
     "__init__",
+    "__main__",
     "suites",
     "rivals",
     "measurement",
