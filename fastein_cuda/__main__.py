@@ -60,8 +60,9 @@ def check(equation: str, shapes: tuple[tuple[int, ...], ...], dtype: str, bound:
 def _numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if np.dtype(dtype).kind in "ib":
         return rng.integers(0, 2 if dtype == "bool" else 9, shape).astype(dtype)
-    parts = rng.standard_normal((2, *shape))
-    return (parts[0] + 1j * parts[1] if dtype.startswith("c") else parts[0]).astype(dtype)
+    real, imaginary = rng.standard_normal((2, *shape))
+    found: np.ndarray = real + 1j * imaginary if dtype.startswith("c") else real
+    return found.astype(dtype)
 
 
 def report(name: str, equation: str, shapes: tuple[tuple[int, ...], ...], dtype: str,

@@ -3,7 +3,8 @@
 ::
 
     python -m fastein_cuda.benchmark [--minutes 8] [--suites gemm,memory] [--output docs/benchmarks]
-    python -m fastein_cuda.benchmark --simulate   # the same program on tiny operands, without a GPU
+    python -m fastein_cuda.benchmark --tiny       # the same on tiny operands: whether it runs
+    python -m fastein_cuda.benchmark --simulate   # the same again, without a GPU
 
 It measures the bandwidth of a copy and the rates of a library's matrix products, then times the
 suites, everybody in turn, each suite within its share of the minutes. Where the limit of an
@@ -106,17 +107,17 @@ class Reader:
 
 
 def run(
-    names: list[str], minutes: float, tiny: bool, output: Path, patience: float = PATIENCE
+    names: list[str], minutes: float, how: list[str], output: Path, patience: float = PATIENCE
 ) -> Path | None:
     """Have workers measure, and write the page as it grows; where it is, None without a device."""
     deadline = time.monotonic() + 60 * minutes
-    reader = Reader(cases_of(names, tiny))
+    reader = Reader(cases_of(names, bool(how)))
     path: Path | None = None
     for _ in range(MOST_WORKERS):
         with tempfile.TemporaryDirectory() as folder:
             records = Path(folder, "records")
             records.touch()
-            worker = _start(names, reader.done, deadline - time.monotonic(), tiny, records)
+            worker = _start(names, reader.done, deadline - time.monotonic(), how, records)
             path = _listen(worker, records, reader, output, deadline, patience) or path
         if reader.ended or worker.returncode == 1 or time.monotonic() > deadline:
             break
@@ -127,11 +128,11 @@ def run(
 
 
 def _start(
-    names: list[str], skip: int, seconds: float, tiny: bool, records: Path
+    names: list[str], skip: int, seconds: float, how: list[str], records: Path
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "fastein_cuda.benchmark", "--suites", ",".join(names)]
     command += ["--worker", str(records), "--skip", str(skip), "--seconds", str(seconds)]
-    command += ["--simulate"] if tiny else []
+    command += [f"--{name}" for name in how]
     # JAX would take most of the memory for itself
     return subprocess.Popen(command, env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
 
@@ -195,7 +196,7 @@ def _worker(given: argparse.Namespace, names: list[str]) -> int:
         return 1
     with chosen.active():
         say({"about": "device", "name": f"{chosen.name}; {chosen.machine}"})
-        return work(chosen, names, given.skip, given.seconds, False, say)
+        return work(chosen, names, given.skip, given.seconds, given.tiny, say)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -204,6 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--suites", default=",".join(SUITES))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--simulate", action="store_true")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--skip", type=int, default=0, help=argparse.SUPPRESS)
@@ -215,7 +217,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no suite is called {', '.join(sorted(unknown))}")
     if given.worker is not None:
         return _worker(given, names)
-    return 0 if run(names, given.minutes, given.simulate, given.output) else 1
+    how = [name for name in ("tiny", "simulate") if getattr(given, name)]
+    return 0 if run(names, given.minutes, how, given.output) else 1
 
 
 if __name__ == "__main__":

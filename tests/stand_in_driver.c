@@ -72,12 +72,16 @@ static int release_plainly(uint64_t address) {
     return 0;
 }
 
-static int event_create(void **event, unsigned flags) { *event = (void *)0x55; return flags != 2; }
+static int event_create(void **event, unsigned flags) { *event = (void *)0x55; return flags & ~2; }
 
 static int event_record(void *event, void *stream) {
     printf("record on %p\n", stream);
     return 0;
 }
+
+static int event_time(float *milliseconds, void *begin, void *end) { *milliseconds = 1; return 0; }
+
+static int pool_trim(void *pool, size_t kept) { return pool != (void *)0x99 || kept; }
 
 static int stream_wait(void *stream, void *event, unsigned flags) {
     printf("%p waits\n", stream);
@@ -122,6 +126,7 @@ static const struct {
     {"cuMemAllocFromPoolAsync", allocate}, {"cuMemFreeAsync", release},
     {"cuMemcpyHtoDAsync", to_device}, {"cuMemcpyDtoHAsync", to_host},
     {"cuMemAlloc", allocate_plainly}, {"cuMemFree", release_plainly},
+    {"cuMemPoolTrimTo", pool_trim}, {"cuEventElapsedTime", event_time},
     {"cuEventCreate", event_create}, {"cuEventRecord", event_record},
     {"cuStreamWaitEvent", stream_wait}, {"cuModuleLoadData", load}, {"cuModuleGetFunction", function},
     {"cuFuncSetAttribute", function_attribute}, {"cuLaunchKernel", launch},

@@ -118,13 +118,13 @@ def page_after(monkeypatch, tmp_path, programs, minutes=1.0, patience=60.0):
     """The page when workers run these programs one after the other; what they were to skip."""
     skipped = []
 
-    def start(names, skip, seconds, tiny, records):
+    def start(names, skip, seconds, how, records):
         skipped.append(skip)
         program = f"import os, time\nfile = open({str(records)!r}, 'a', buffering=1)\n"
         return subprocess.Popen([sys.executable, "-c", program + programs[len(skipped) - 1]])
 
     monkeypatch.setattr(benchmark, "_start", start)
-    path = benchmark.run(["batch"], minutes, True, tmp_path, patience)
+    path = benchmark.run(["batch"], minutes, ["tiny"], tmp_path, patience)
     return path and path.read_text(), skipped
 
 

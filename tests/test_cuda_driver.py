@@ -124,6 +124,21 @@ print("numba" if "numba.cuda" in sys.modules else "no numba")
     assert "no numba" in said(stand_in, program)
 
 
+def test_the_benchmark_times_by_events(stand_in, tmp_path):
+    """On a device whose kernels do nothing: that all is asked of the driver as it should be."""
+    program = f"""
+from fastein_cuda import benchmark
+assert benchmark.main(["--tiny", "--suites", "chain,batch", "--output", {str(tmp_path)!r}]) == 0
+"""
+    said(stand_in, program)
+    (page,) = tmp_path.iterdir()
+    assert page.name.endswith("-gpu-stand-in.rst")
+    text = page.read_text()
+    assert "differs from the CPU" in text
+    assert "Error" not in text
+    assert "not be measured" not in text
+
+
 CUBE = """
 a = fc.asarray(np.ones((300, 300)))
 einsum("ij,jk->ik", a, a)
