@@ -148,7 +148,7 @@ def contraction(loops: Loops, machine: Machine, vectors: bool) -> ContractionSch
         tile=tile,
         stored=(*ordered.stored[:2], loops.arithmetic if splits > 1 else ordered.stored[2]),
         axes=counts,
-        moves=tuple(["".join(["1" if n else "0" for n in row]) for row in ordered.strides]),
+        moves=ordered.moves,
         alignment=_alignment(ordered, tile, vectors, splits > 1),
         partial=splits > 1,
         wide=is_wide(ordered),

@@ -14,7 +14,7 @@ from . import codegen
 from .device import Launch
 from .devices import CudaUnavailableError
 from .forms import THREADS, Form
-from .machine import Machine
+from .machine import LEAST_CAPABILITY, Machine
 
 if TYPE_CHECKING:
     from .compiler import Cubin
@@ -104,8 +104,22 @@ def ordinal_of(address: int) -> int:
 
 @functools.cache
 def cuda_device(ordinal: int) -> CudaDevice:
-    """Return a device by its number: always the same object."""
-    return CudaDevice(ordinal)
+    """Return a device by its number: always the same object.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If it is too old.
+    """
+    device = CudaDevice(ordinal)
+    if device.machine.capability < LEAST_CAPABILITY:
+        found, least = (
+            ".".join(map(str, x)) for x in (device.machine.capability, LEAST_CAPABILITY)
+        )
+        raise CudaUnavailableError(
+            f"{device.name} has compute capability {found}: fastein needs {least} or later"
+        )
+    return device
 
 
 class _Active:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAST_CAPABILITY = (8, 0)  # from which on there are asynchronous copies
+
 # Rates of a large GPU, to compare contraction paths by: their ratios matter, not their values.
 LAUNCH_SECONDS = 4e-6
 STREAM_BYTES = 2.5e12  # a second

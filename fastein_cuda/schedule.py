@@ -25,7 +25,7 @@ from math import gcd
 from .contraction import ContractionSchedule, contraction
 from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
-from .loops import Loops, is_vast, is_wide, partial_sums
+from .loops import Loops, OnePass, is_vast, is_wide, partial_sums
 from .machine import Machine
 from .nest_source import UNROLL
 from .tiny import TinySchedule, tiny
@@ -93,7 +93,7 @@ class NestSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class TranspositionSchedule:
+class TranspositionSchedule(OnePass):
     """A product whose operands turn round in shared memory.
 
     Attributes
@@ -105,14 +105,6 @@ class TranspositionSchedule:
 
     loops: Loops
     form: TranspositionForm
-
-    splits = 1
-    workspace = 0
-
-    @property
-    def given(self) -> Loops:
-        """The loops as they were to be scheduled, up to their order."""
-        return self.loops
 
     @property
     def family(self) -> str:
@@ -176,7 +168,7 @@ def _transposition(loops: Loops) -> TranspositionSchedule | None:
     ordered = loops.reordered([*outer, y, x])
     edge = 64 if max(element.itemsize for element in loops.elements) <= 2 else 32
     form = TranspositionForm(
-        loops.stored, loops.arithmetic, _moves(ordered), loops.alignment, staged, edge,
+        loops.stored, loops.arithmetic, ordered.moves, loops.alignment, staged, edge,
         is_wide(loops), is_vast(loops),
     )  # fmt: skip
     return TranspositionSchedule(ordered, form)
@@ -194,11 +186,6 @@ def _unit_axis(loops: Loops, operand: int) -> int | None:
 def _by_stride(loops: Loops, operand: int) -> list[int]:
     """Return the axes by falling stride in one operand."""
     return sorted(range(len(loops.sizes)), key=lambda a: -abs(loops.strides[operand][a]))
-
-
-def _moves(loops: Loops) -> tuple[str, ...]:
-    """Tell along which axes each operand moves, as a string of 0 and 1."""
-    return tuple(["".join(["1" if stride else "0" for stride in row]) for row in loops.strides])
 
 
 # --- nests --------------------------------------------------------------------------------------
@@ -221,7 +208,7 @@ def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = Tr
         stored=(*loops.stored[:-1], loops.arithmetic if splits > 1 else loops.stored[-1]),
         arithmetic=loops.arithmetic,
         outputs=outputs,
-        moves=_moves(ordered),
+        moves=ordered.moves,
         alignment=_alignment(ordered, along, outputs, lanes, vectors, splits > 1),
         lanes=lanes,
         vectors=_vector_operands(ordered, along, outputs, lanes),

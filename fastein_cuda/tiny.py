@@ -12,7 +12,7 @@ from math import gcd, prod
 
 from .elements import ELEMENTS
 from .forms import Block, TinyForm
-from .loops import Loops, is_vast, is_wide
+from .loops import Loops, OnePass, is_vast, is_wide
 from .machine import Machine
 from .unrolled import work
 
@@ -27,7 +27,7 @@ VECTOR = 16  # bytes that one instruction copies at the most
 
 
 @dataclass(frozen=True, slots=True)
-class TinySchedule:
+class TinySchedule(OnePass):
     """Items dealt to blocks.
 
     Attributes
@@ -39,14 +39,6 @@ class TinySchedule:
 
     loops: Loops
     form: TinyForm
-
-    splits = 1
-    workspace = 0
-
-    @property
-    def given(self) -> Loops:
-        """The loops as they were to be scheduled, up to their order."""
-        return self.loops
 
     @property
     def family(self) -> str:
@@ -89,7 +81,7 @@ def tiny(loops: Loops, machine: Machine, vectors: bool) -> TinySchedule | None:
     batch.sort(key=lambda a: -abs(loops.strides[heaviest][a]))
     small.sort(key=lambda a: loops.summed[a])
     ordered = loops.reordered([*batch, *small])
-    shared = _shared_form(ordered, len(batch), vectors)
+    shared = _shared_form(ordered, len(batch), machine, vectors)
     if shared is None or not _is_worth_it(ordered, shared):
         return None
     return TinySchedule(ordered, shared)
@@ -121,7 +113,7 @@ def _is_worth_it(loops: Loops, form: TinyForm) -> bool:
     return prod(form.sizes) * (1 if again else loops.nin) >= copied
 
 
-def _shared_form(loops: Loops, batch: int, vectors: bool) -> TinyForm | None:
+def _shared_form(loops: Loops, batch: int, machine: Machine, vectors: bool) -> TinyForm | None:
     """Return the form in which as few threads share an item as registers allow."""
     sizes = loops.sizes[batch:]
     outputs = loops.summed[batch:].count(False)
@@ -129,7 +121,7 @@ def _shared_form(loops: Loops, batch: int, vectors: bool) -> TinyForm | None:
     share = 1
     while share <= MOST_SHARE:
         form = _form(loops, batch, vectors, largest if share > 1 else -1, share)
-        if form is not None and _fits(form):
+        if _fits(form, min(MOST_SHARED, machine.shared)):
             return form
         if largest < 0 or share >= sizes[largest]:
             return None
@@ -137,7 +129,8 @@ def _shared_form(loops: Loops, batch: int, vectors: bool) -> TinyForm | None:
     return None
 
 
-def _fits(form: TinyForm) -> bool:
+def _fits(form: TinyForm, room: int) -> bool:
+    """Whether a thread's registers and products suffice, and a block's bytes of shared memory."""
     results = prod(form.sizes[: form.outputs])
     if form.split >= 0:
         results = results // form.sizes[form.split] * form.chunk
@@ -147,7 +140,7 @@ def _fits(form: TinyForm) -> bool:
         results * words <= MOST_SUMS
         and work(form) <= MOST_WORK
         and single <= MOST_SINGLE
-        and form.shared <= MOST_SHARED
+        and form.shared <= room
     )
 
 
@@ -161,7 +154,7 @@ def _form(loops: Loops, batch: int, vectors: bool, split: int, share: int) -> Ti
     return TinyForm(
         stored=loops.stored,
         arithmetic=loops.arithmetic,
-        moves=tuple(["".join(["1" if n else "0" for n in row]) for row in loops.strides]),
+        moves=loops.moves,
         alignment=tuple(alignment),
         wide=is_wide(loops),
         vast=is_vast(loops),

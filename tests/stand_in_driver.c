@@ -18,7 +18,7 @@ static int device_name(char *name, int size, int device) { strncpy(name, "Stand-
 
 static int device_attribute(int *value, int attribute, int device) {
     switch (attribute) {
-    case 75: *value = 9; break;       /* compute capability */
+    case 75: *value = getenv("STAND_IN_IS_OLD") ? 7 : 9; break;       /* compute capability */
     case 76: *value = 0; break;
     case 16: *value = 132; break;     /* multiprocessors */
     case 97: *value = 232448; break;  /* shared memory of a block */

@@ -210,3 +210,29 @@ for _ in range(3):
     assert [line.split()[0] for line in warm][: 3 * len(one)] == one * 3
     launches = [line for line in warm if line.startswith("launch")]
     assert launches[::2] == launches[:1] * 3
+
+
+def test_a_warm_call_without_scratch_allocates_nothing(stand_in):
+    program = """
+a = fc.asarray(np.ones((40, 40)))
+out = fc.asarray(np.ones((40, 40)))
+einsum("ij,jk->ik", a, a, out=out)
+print("warm")
+einsum("ij,jk->ik", a, a, out=out)
+"""
+    lines = said(stand_in, program)
+    warm = [line.split()[0] for line in lines[lines.index("warm") + 1 :]]
+    assert warm[0] == "launch"
+    assert warm[1:] in ([], ["release"] * 2)  # the arrays, if the interpreter frees them at its end
+
+
+def test_a_device_that_is_too_old(stand_in):
+    program = """
+assert not fc.is_available()
+try:
+    fc.asarray(np.ones(3))
+except fc.CudaUnavailableError as reason:
+    print("caught:", reason)
+"""
+    (caught,) = said(stand_in, program, STAND_IN_IS_OLD="1")
+    assert "has compute capability 7.0: fastein needs 8.0 or later" in caught

@@ -189,6 +189,16 @@ def test_a_spoilt_kernel_is_caught(name):
     assert found is None or not np.allclose(found, a @ b)
 
 
+def test_small_shared_memory():
+    for shared in (99 << 10, 48 << 10):
+        machine = replace(H100, shared=shared)
+        for dtype in ("float64", "complex128"):
+            for n in (3, 8, 12, 16):
+                chosen = schedule(loops("bij,bjk->bik", *[(9000, n, n)] * 2, dtype=dtype), machine)
+                if chosen.family == "tiny":
+                    assert chosen.form.shared <= shared
+
+
 def test_machines_differ_in_what_is_enough():
     stack = loops("bij,bjk->bik", (100, 3, 3), (100, 3, 3))
     assert schedule(stack, replace(H100, processors=2)).family == "tiny"
