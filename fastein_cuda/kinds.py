@@ -264,9 +264,8 @@ class JaxKind(Kind):
 
     def finished(self, result: Any) -> Any:
         result.device.wait(LEGACY_STREAM)
-        # a copy, since JAX would not keep the memory of what it reads by the interface
-        copy = _library("jax").numpy.array(result, copy=True)
-        return copy.block_until_ready()
+        # by DLPack, since JAX would not keep the memory of what it reads by the interface
+        return _library("jax").dlpack.from_dlpack(result)
 
 
 KINDS: dict[str, Kind] = {
