@@ -14,6 +14,7 @@ from .tile_scatter import LANES, add, intrinsic_of
 from .vectors import I8, I32, I64
 
 ASSIGN, ADD, STREAM = range(3)
+DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
 LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
 
 
@@ -182,6 +183,9 @@ class _Emitter:
         builder = self.builder
         if self.shape.dtype == "bool":
             return builder.or_(total, builder.and_(x, y))
+        if self.shape.form:
+            name = f"llvm.x86.avx512.{DOT_PRODUCTS[self.shape.form]}.{8 * self.shape.vector_bytes}"
+            return builder.call(self._function(name, 3), [total, x, y])
         if isinstance(self.lane, ir.IntType):
             return builder.add(total, builder.mul(x, y))
         # fused where the processor can, a product and a sum where it cannot
@@ -285,6 +289,14 @@ class _Emitter:
         """Return a vector of accumulators as elements of the result."""
         if self.shape.dtype == "float16":
             return self.builder.fptrunc(total, ir.VectorType(ir.HalfType(), self.width))
+        if not isinstance(self.lane, ir.IntType):
+            return total
+        elements = ir.VectorType(ir.IntType(8 * self.shape.result_bytes), self.width)
+        if self.shape.dtype == "bool":
+            any_step = self.builder.icmp_unsigned("!=", total, ir.Constant(self.vector, None))
+            return self.builder.zext(any_step, elements)
         if self.shape.result_bytes < self.lane_bytes:
-            return self.builder.trunc(total, ir.VectorType(ir.IntType(8), self.width))
+            return self.builder.trunc(total, elements)
+        if self.shape.result_bytes > self.lane_bytes:
+            return self.builder.sext(total, elements)
         return total
