@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from .tile import LANE_BYTES, NARROW, Tile
 from .tile_scatter import LANES, add, intrinsic_of
-from .vectors import I8, I32, I64
+from .vectors import I8, I32, I64, as_it_is
 
 ASSIGN, ADD, STREAM = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
@@ -162,7 +162,9 @@ class _Emitter:
         for phi, start, following in phis:
             phi.add_incoming(start, before)
             phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", phis[0][2], depth), loop, after)
+        more = builder.icmp_signed("<", phis[0][2], depth)
+        # unrolled twice, tiles of two vectors of complex or of bytes have too few registers
+        as_it_is(builder, builder.cbranch(more, loop, after))
         builder.position_at_end(after)
         return sums
 
