@@ -166,9 +166,7 @@ def roles(nest: LoopNest) -> Roles | None:
     return Roles(batch, (rows, columns), sums)
 
 
-def contraction(
-    nest: LoopNest, roles: Roles, threads: int, form: str | None = None
-) -> Contraction:
+def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = None) -> Contraction:
     """Return the schedule of a nest whose axes have these roles; `form` is that of the tile."""
     itemsize = nest.itemsize
     out = nest.strides[2]

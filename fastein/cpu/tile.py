@@ -72,8 +72,8 @@ ARITHMETIC = {
 }
 
 
-# Integers by dot products: words of 32 bits hold neighbouring steps of the sum, as signed numbers of
-# 16 bits, or of 8 bits, unsigned in the rows. What wraps around in 32 bits wraps around in fewer.
+# Integers by dot products: words of 32 bits hold neighbouring steps of the sum, as signed numbers
+# of 16 bits, or of 8 bits, unsigned in the rows. What wraps around in 32 bits does so in fewer.
 DOTS = {"pairs": 2, "bytes": 4}
 
 

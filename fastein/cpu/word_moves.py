@@ -95,9 +95,7 @@ class _Words:
             row = emit.source(source, r)
             self._put(panel, step, first, r, self._gathered(row, table, first, steps, together))
 
-    def along(
-        self, panel: Any, step: Any, source: Any, table: Any, steps: Any, rows: Any
-    ) -> None:
+    def along(self, panel: Any, step: Any, source: Any, table: Any, steps: Any, rows: Any) -> None:
         emit, count = self.emit, self.words.steps
         whole = self.builder.and_(steps, I64(-count))
         with emit.loop(rows) as r:
