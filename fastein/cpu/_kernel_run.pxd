@@ -1,10 +1,10 @@
 from .._nest cimport LoopNest
 from ._baseline cimport Header, kernel_t
+from ._runtime cimport Run
 
 
-cdef class KernelRun:
+cdef class KernelRun(Run):
     cdef readonly object traversal
-    cdef readonly object kernel     # keeps the machine code
     cdef kernel_t function
     cdef char *scratch
     cdef Header own                 # of the baseline nest, where that is the kernel
@@ -19,6 +19,5 @@ cdef class KernelRun:
     cdef Header header
     cdef object narrowed            # layouts of wide sums and of the result, where they differ
 
-    cdef int perform(self, char **data, Py_ssize_t threads) except -1
     cdef int run(self, char **data, Py_ssize_t threads) except -1
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1

@@ -1,5 +1,27 @@
 from .._nest cimport LoopNest
+from ._atomics cimport get
 from ._baseline cimport kernel_t
+
+
+cdef struct Watch:
+    # Looking for signals while one call computes.
+    long long stopped       # nobody is to begin another block
+    unsigned long thread    # the one that looks: the main thread if the call is its, else 0
+    double due              # when to look next
+    void *reason            # the exception that a signal's handler has raised
+
+
+cdef int begin_watch(Watch *watch) except -1
+cdef int end_watch(Watch *watch) except -1
+cdef void look(Watch *watch) noexcept nogil
+
+
+cdef inline bint goes_on(Watch *watch) noexcept nogil:
+    """Whether to begin another block; looks for signals now and then."""
+    if watch.thread:
+        look(watch)
+    return get(&watch.stopped) == 0
+
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
                Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain) except -1
