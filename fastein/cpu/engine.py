@@ -18,7 +18,7 @@ from .elements import WORDS
 from .isa import host
 from .schedule import Schedule
 from .tiers import Account
-from .tile import Tile, kernel, tile_for
+from .tile import DOTS, RESULT_BYTES, Tile, kernel, tile_for
 
 # Less than compiling takes (0.4 s): the kernels serve all contractions of a dtype.
 COMPILE_SECONDS = 0.25
@@ -33,6 +33,13 @@ class Engine(Account):
         super().__init__(COMPILE_SECONDS)
         self.tile = tile
         self.packs: dict[str, Any] = {}
+
+    @property
+    def what(self) -> str:
+        """The dtype, and how narrow its values are to be."""
+        bits = 32 // self.tile.arithmetic.steps
+        narrow = f" of {bits} bits" if self.tile.form and self.tile.result_bytes > 1 else ""
+        return f"{self.tile.dtype}{narrow}"
 
     def kernels(self) -> tuple[Callable[[], object], ...]:
         return partial(kernel, self.tile), *dict.fromkeys(self._packing().values())
@@ -80,6 +87,13 @@ def engine_of(dtype: str, form: str | None = None) -> Engine:
     """Return the one engine of a dtype, with tiles of the form that suits all values or another."""
     tile = tile_for(dtype, host(), form)
     return _engines.setdefault(tile, Engine(tile))
+
+
+def engines_of(dtype: str) -> list[Engine]:
+    """Return all engines of a dtype: the one that suits all values, then those of narrow ones."""
+    wide = dtype.startswith(("int", "uint")) and RESULT_BYTES[dtype] > 1
+    forms = DOTS if wide and host().dots else ()
+    return [engine_of(dtype), *[engine_of(dtype, form) for form in forms]]
 
 
 def transposer_of(element: str) -> Transposer:
