@@ -39,6 +39,15 @@ def test_a_block_restores_what_it_changed():
         assert settings.jit == "never"
 
 
+def test_tf32_has_three_values():
+    for value in (True, False, "3x"):
+        with config(tf32=value):
+            assert settings.tf32 is value
+    for value in ("2x", 3, None):
+        with pytest.raises(TypeError, match="tf32 must be"):
+            config(tf32=value)
+
+
 def test_a_block_restores_after_an_error():
     before = settings.as_dict()
     with pytest.raises(ZeroDivisionError), config(num_threads=7, memory_limit=None):

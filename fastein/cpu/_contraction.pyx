@@ -123,7 +123,8 @@ cdef class Runner:
         p.side[COLUMNS].pitch = p.side[COLUMNS].grain = tile.column_pitch
         p.shared = schedule.shared
         p.depth = blocks.depth
-        p.packed = tile.arithmetic.itemsize
+        p.packed, p.word = tile.arithmetic.itemsize, tile.arithmetic.steps
+        p.together = schedule.together
         p.itemsize = nest.itemsize
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
@@ -199,10 +200,12 @@ cdef class Runner:
             if self.work >= WATCH_WORK:
                 begin_watch(&call.watch)
             if threads > 1:
-                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
+                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1,
+                      self.work * PRODUCT_SECONDS)
                 if call.halved and function == tickets and goes_on(&call.watch):
                     call.ticket = 0
-                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
+                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
+                          self.work * PRODUCT_SECONDS / 2)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, shares)
             else:
@@ -213,6 +216,7 @@ cdef class Runner:
         return end_watch(&call.watch)
 
 
+cdef double PRODUCT_SECONDS = 3e-11  # about what a product takes
 cdef double THREAD_WORK = 2e5
 cdef double WATCH_WORK = 1e9  # 10 ms and more
 cdef double GIL_WORK = 2e4
