@@ -92,7 +92,8 @@ cdef class Runner:
         memset(self.problem, 0, sizeof(Problem))
 
     def __dealloc__(self):
-        free(self.problem.table)
+        if self.problem != NULL:
+            free(self.problem.table)
         free(self.problem)
 
     def __init__(self, LoopNest nest, schedule, kernel=None, vector_bytes=LINE):
