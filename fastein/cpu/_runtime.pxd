@@ -30,7 +30,6 @@ cdef class NestStep(Step):
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
     cdef bint sums_in_parts(self) except -1
-    cdef Py_ssize_t threads(self, double least) except -1
 
 
 cdef class Executable:

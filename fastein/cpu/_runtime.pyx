@@ -22,7 +22,7 @@ from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
-from ._kernel_run cimport KernelRun
+from ._kernel_run cimport SHARE_WORK, KernelRun, tasks
 from ._placed cimport Placed
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
@@ -43,11 +43,8 @@ cdef enum Kind:
     PYTHON
 
 # Iterations from which a kernel is timed for its promotion to a compiled one and runs with the
-# GIL released, and from which it is shared among threads: below, reading the clock and waking a
-# thread cost more than they bring.
+# GIL released: below, reading the clock costs more than it brings.
 cdef double PROMOTE_WORK = 4096.0
-cdef double SHARE_WORK = 5e5
-cdef double SHARE_KERNEL_WORK = 1.5e5  # of a generated kernel, which takes parts from there on
 cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
 
 # Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
@@ -242,7 +239,7 @@ cdef class NestStep(Step):
     cdef int perform_large(self, char **data, Header *header) except -1:
         tier = self.account()
         if self.generated is not None:
-            return self.generated.perform(data, self.threads(SHARE_KERNEL_WORK))
+            return self.generated.perform(data)
         start = perf_counter() if tier is not None or self.provisional else None
         self.perform_baseline(data, header)
         if self.provisional:
@@ -270,11 +267,13 @@ cdef class NestStep(Step):
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
         if not self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
             if self.sums_in_parts():
-                return self.in_parts.perform(data, self.threads(SHARE_WORK))
+                return self.in_parts.perform(data)
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
-        cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
-        cdef Py_ssize_t shares = threads
+        cdef Py_ssize_t threads = 1
+        if parallel and self.work >= SHARE_WORK:
+            threads = min(<Py_ssize_t>settings.num_threads, n)
+        cdef Py_ssize_t shares = min(tasks(threads, self.work), n)
         if self.nest.rank and not self.nest.is_summed[0]:
             shares = max(shares, min(watched_shares(self.work), n))
         share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
@@ -286,9 +285,6 @@ cdef class NestStep(Step):
             if self.traversal.parts and self.traversal.is_loops and not self.nest.is_half:
                 self.in_parts = KernelRun(self.traversal, None)
         return self.in_parts is not None
-
-    cdef Py_ssize_t threads(self, double least) except -1:
-        return <Py_ssize_t>settings.num_threads if self.work >= least else 1
 
 
 cdef int book_unplanned(double seconds) except -1:

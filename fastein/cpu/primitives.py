@@ -343,11 +343,11 @@ def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
     return _picked(builder, value, lanes)
 
 
-def lane_of(builder: Any, value: Any) -> Any:
-    """Return the first lane of a vector as a single element."""
+def lane_of(builder: Any, value: Any, lane: int = 0) -> Any:
+    """Return one lane of a vector as a single element."""
     if isinstance(value.type, ir.LiteralStructType):
-        return _complex(builder, *(lane_of(builder, x) for x in _parts(builder, value)))
-    return builder.extract_element(value, _I32(0))
+        return _complex(builder, *(lane_of(builder, x, lane) for x in _parts(builder, value)))
+    return builder.extract_element(value, _I32(lane))
 
 
 def store(

@@ -27,6 +27,7 @@ from ..record import Record
 from ._loop_order import loop_order
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
+from .grouped import Grouped
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
 from .traversal import Traversal, traversal
@@ -171,7 +172,7 @@ def _is_small(path: Traversal, nest: LoopNest, axes: Roles | None) -> bool:
     """
     if axes is not None and all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free):
         return False
-    return isinstance(path.form, Unrolled)
+    return isinstance(path.form, Unrolled | Grouped)
 
 
 def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> float:
@@ -180,7 +181,7 @@ def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> 
         path = traversal(nest)
     except CannotCompile:
         return schedule(nest, threads=threads, machine=machine).seconds
-    if isinstance(path.form, Unrolled):
+    if isinstance(path.form, Unrolled | Grouped):
         return unrolled_seconds(path, machine)
     chosen = schedule(nest, threads=threads, machine=machine)
     vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
@@ -191,7 +192,7 @@ def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> 
 def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
     """Estimated time of a kernel with unrolled loops."""
     nest, form = path.nest, path.form
-    assert isinstance(form, Unrolled)
+    assert isinstance(form, Unrolled | Grouped)
     operations = nest.iterations * nest.nin / form.lanes
     return max(operations * machine.cycle / 2, nest.moved_bytes / machine.stream_bytes)
 

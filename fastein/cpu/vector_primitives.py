@@ -61,6 +61,30 @@ def column(typingctx: Any, pointer: Any, step: Any, lanes: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
+    """Return a vector of elements that are picked from those at a `wide` pointer.
+
+    `digits` says which, as ``"sizexstep ..."``, outermost first: ``"2x9 3x3 3x0"`` are the elements
+    that loops of 2, 3 and 3 iterations meet at 9, 3 and 0 elements an iteration, from `first` on.
+    """
+    places = [first.literal_value]
+    for digit in digits.literal_value.split():
+        size, step = map(int, digit.split("x"))
+        places = [place + number * step for place in places for number in range(size)]
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit = _emitter(context, builder, pointer.dtype)
+        every = emit.load(args[0], pointer.lanes)
+        # converted once, not for each pick
+        vector = _element(context, builder, pointer.dtype, every)
+        if len(places) == 1:
+            return primitives.lane_of(builder, vector, places[0])
+        return primitives.lanes_of(builder, vector, places)
+
+    return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def zeros(typingctx: Any, dtype: Any, lanes: Any) -> Any:
     """Return a vector of zeros."""
     element = elements_of(dtype.instance_type, lanes.literal_value)
