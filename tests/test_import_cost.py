@@ -51,10 +51,7 @@ def test_import_loads_few_modules():
     modules = new_modules("import fastein")
     own = [name for name in modules if name.split(".")[0] == "fastein"]
     assert "fastein" in own
-    compiled = [name for name in own if name.split(".")[-1].startswith("_")]
-    # A module in Python takes about a millisecond, a compiled one a fifth of that.
-    assert len(own) - len(compiled) <= 7, sorted(set(own) - set(compiled))
-    assert len(compiled) <= 18, compiled
+    assert len(own) <= 20, own
     # Cython registers a module or two of its own; the rest would be the standard library's.
     assert len(modules) - len(own) <= 12, sorted(set(modules) - set(own))
 

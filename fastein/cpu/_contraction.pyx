@@ -10,13 +10,12 @@ from .._nest cimport LoopNest
 from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
-from ._interrupts cimport begin_watch, end_watch, goes_on
 from ._problem cimport (
     COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Problem, Side, up,
 )
 from ._runtime cimport Step
 from ._stacks cimport stacks, stacks_of, stage, stage_bytes
-from ._threads cimport share
+from ._threads cimport begin_watch, end_watch, goes_on, share
 from ._tickets cimport Call, blocks_of, matrices, mirrors, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
 

@@ -16,8 +16,9 @@ from ..config import settings
 from ._baseline cimport kernel_t, prepare
 from ._baseline cimport run as baseline
 from ._placed cimport Placed
+from ._runtime cimport Run
 from ._result_memory cimport give_back, take
-from ._threads cimport share, watched_shares
+from ._threads cimport SHARE_KERNEL_WORK, SHARE_WORK, share, tasks, watched_shares
 
 cnp.import_array()
 
@@ -50,7 +51,7 @@ cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
                      min(all.n, units * (part + 1) // all.parts * all.grain))
 
 
-cdef class KernelRun:
+cdef class KernelRun(Run):
     """A kernel on the loops of one nest.
 
     Parameters

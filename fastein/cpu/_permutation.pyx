@@ -26,6 +26,7 @@ import_array()
 
 cdef enum:
     ENTRIES = 4096          # of a table, where an axis is not joined with others
+    RUNS_ROW = 512          # bytes of a column in a block of runs, so that most lines are whole
     LINES = 2               # of a column in a block that is written from registers
     PADDING = 64            # entries behind the rows that repeat the last one
     IMAGE_COLUMN = 512      # bytes of a column in an image, at most
@@ -144,6 +145,8 @@ cdef class Runner:
             p.transpose = <kernel_t><uintptr_t>kernel.address
         p.column_block = ENTRIES
         p.row_block = LINES * p.side
+        if not schedule.is_transposed:
+            p.row_block = max(p.row_block, RUNS_ROW // p.size)
         self.choose_way(schedule)
         p.row_entries = min(p.rows, ENTRIES) + PADDING
         p.column_entries = min(p.columns, ENTRIES)

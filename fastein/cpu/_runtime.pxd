@@ -2,11 +2,16 @@ from numpy cimport npy_intp
 
 from .._nest cimport LoopNest
 from ._baseline cimport Header
-from ._kernel_run cimport KernelRun
 
 
 cdef class Step:
     cdef int perform(self, char **slots) except -1
+
+
+cdef class Run:
+    cdef readonly object kernel     # keeps the machine code
+
+    cdef int perform(self, char **data) except -1
 
 
 cdef class NestStep(Step):
@@ -16,9 +21,9 @@ cdef class NestStep(Step):
     cdef bint may_generate
     cdef bint may_promote
     cdef bint called
-    cdef KernelRun generated
+    cdef Run generated
     cdef bint provisional         # there is no plan of the call yet
-    cdef KernelRun in_parts       # the baseline nest, where it sums in parts
+    cdef Run in_parts       # the baseline nest, where it sums in parts
     cdef Header header
     cdef int *slots
     cdef double work

@@ -3,7 +3,6 @@ from typing import Any, Literal
 
 from .._nest import LoopNest
 from ..plan import Plan
-from ._placed import Placed
 from .compiler import Kernel
 from .tiers import Tier
 from .traversal import Traversal
@@ -11,24 +10,6 @@ from .traversal import Traversal
 PROMOTE_ITERATIONS: int
 
 class Step: ...
-
-class ClearStep(Step):
-    def __init__(self, target: int, layout: Placed) -> None: ...
-
-class ConvertStep(Step):
-    def __init__(self, source: int, target: int, read: Placed, written: Placed) -> None: ...
-
-class MatmulStep(Step):
-    def __init__(
-        self,
-        slots: tuple[int, ...],
-        a: Placed,
-        b: Placed,
-        c: Placed,
-        multiply: Callable[[Any, Any, Any], bool],
-        nest: NestStep,
-        promotes: bool = False,
-    ) -> None: ...
 
 class NestStep(Step):
     def __init__(

@@ -3,8 +3,8 @@
 """Running a plan: steps over raw pointers, and their scratch memory.
 
 An `Executable` is a plan turned into C arrays. Its slots are pointers: the operands', the
-buffers' in one arena allocated per call, the result's. A step reads and writes slots; only steps
-that go through NumPy (matmul, conversions) put an array object around one.
+buffers' in one arena allocated per call, the result's. A step reads and writes slots; only those of
+`fastein.cpu._numpy_steps` put an array object around one.
 """
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uintptr_t
@@ -15,19 +15,15 @@ from numpy cimport ndarray, npy_intp
 
 from time import perf_counter
 
-import numpy as np
-
 from ..config import changed, settings
 from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
-from ._kernel_run cimport SHARE_WORK, KernelRun, tasks
-from ._placed cimport Placed
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
-from ._threads cimport share, watched_shares
+from ._threads cimport SHARE_WORK, share, tasks, watched_shares
 
 cnp.import_array()
 
@@ -50,7 +46,6 @@ cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses
 # Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
 cdef double _unplanned = 0.01
 
-_quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 PROMOTE_ITERATIONS = int(PROMOTE_WORK)
 
 
@@ -61,79 +56,11 @@ cdef class Step:
         raise NotImplementedError
 
 
-cdef class ClearStep(Step):
-    cdef int target
-    cdef Placed layout
+cdef class Run:
+    """What runs one nest by a kernel (see `fastein.cpu._kernel_run`)."""
 
-    def __init__(self, int target, Placed layout):
-        self.target = target
-        self.layout = layout
-
-    cdef int perform(self, char **slots) except -1:
-        with _quiet(all="ignore"):
-            cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
-        return 0
-
-
-cdef class ConvertStep(Step):
-    cdef int source
-    cdef int target
-    cdef Placed read
-    cdef Placed written
-
-    def __init__(self, int source, int target, Placed read, Placed written):
-        self.source = source
-        self.target = target
-        self.read = read
-        self.written = written
-
-    cdef int perform(self, char **slots) except -1:
-        with _quiet(all="ignore"):
-            cnp.PyArray_CopyInto(self.written.at(slots[self.target]),
-                                 self.read.at(slots[self.source]))
-        return 0
-
-
-cdef class MatmulStep(Step):
-    """A product of matrices by NumPy's matmul.
-
-    `multiply` gets the operands as N-d arrays and says whether the answer stands. If it does not,
-    `nest` gives the answer. It does always, once its generated kernel is there, if `promotes`.
-    """
-
-    cdef int first
-    cdef int second
-    cdef int target
-    cdef Placed a
-    cdef Placed b
-    cdef Placed c
-    cdef object multiply
-    cdef NestStep nest
-    cdef bint promotes
-
-    def __init__(self, slots, Placed a, Placed b, Placed c, multiply, NestStep nest,
-                 bint promotes=False):
-        self.nest = nest
-        self.promotes = promotes
-        self.first, self.second, self.target = slots
-        self.a = a
-        self.b = b
-        self.c = c
-        self.multiply = multiply
-
-    cdef int perform(self, char **slots) except -1:
-        tier = self.nest.account() if self.promotes else None
-        if self.promotes and self.nest.generated is not None:
-            return self.nest.perform(slots)
-        start = perf_counter() if tier is not None else None
-        with _quiet(all="ignore"):
-            stands = self.multiply(self.a.at(slots[self.first]), self.b.at(slots[self.second]),
-                                   self.c.at(slots[self.target]))
-        if not stands:
-            self.nest.perform(slots)
-        if tier is not None:
-            tier.spend(perf_counter() - start)
-        return 0
+    cdef int perform(self, char **data) except -1:
+        raise NotImplementedError
 
 
 cdef class NestStep(Step):
@@ -204,7 +131,7 @@ cdef class NestStep(Step):
 
     def use(self, kernel):
         """Run a generated kernel, that of the step's traversal, from now on."""
-        self.generated = KernelRun(self.traversal, kernel)
+        self.generated = kernel_run(self.traversal, kernel)
 
     cdef int perform(self, char **slots) except -1:
         cdef char *near[NEAR]
@@ -283,8 +210,14 @@ cdef class NestStep(Step):
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""
         if self.in_parts is None and self.traversal is not None:
             if self.traversal.parts and self.traversal.is_loops and not self.nest.is_half:
-                self.in_parts = KernelRun(self.traversal, None)
+                self.in_parts = kernel_run(self.traversal, None)
         return self.in_parts is not None
+
+
+cdef Run kernel_run(traversal, kernel):
+    with no_fork:
+        from ._kernel_run import KernelRun
+    return KernelRun(traversal, kernel)
 
 
 cdef int book_unplanned(double seconds) except -1:

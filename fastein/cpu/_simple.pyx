@@ -21,7 +21,6 @@ from ._runtime cimport (
 )
 
 from ..forks import no_fork
-from ..path import SMALL_WORK
 
 cdef Rates _rates  # the machine's, from the first recipe on
 cdef bint _has_rates = False
@@ -61,15 +60,24 @@ cdef class Recipe:
             return
         number = {label: k for k, label in enumerate(order)}
         self.is_view = self.nin == 1 and not equation.summed
-        self.most_work = SIMPLE_WORK if _has_one_plan(equation) else SMALL_WORK
-        if self.nin == 2 and self.most_work == SMALL_WORK:
-            self.most_work = MATRIX_WORK
+        self.most_work = _most_work(equation)
         for p in range(self.nin):
             term = equation.terms[p]
             self.rank[p] = len(term)
             self.repeats[p] = len(set(term)) < len(term)
             for k in range(len(term)):
                 self.term[p][k] = number[term[k]]
+
+
+def _most_work(equation):
+    """Iterations up to which the plan can only be one nest."""
+    if _has_one_plan(equation):
+        return SIMPLE_WORK
+    if len(equation.terms) == 2:
+        return MATRIX_WORK
+    with no_fork:
+        from ..path import SMALL_WORK
+    return SMALL_WORK
 
 
 def _has_one_plan(equation):

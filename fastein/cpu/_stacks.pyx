@@ -10,7 +10,7 @@ its own that stays in the second cache, and then written for all of them togethe
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ._atomics cimport add
-from ._interrupts cimport goes_on
+from ._threads cimport goes_on
 from ._axes cimport offset, offsets
 from ._panels cimport pack
 from ._problem cimport COLUMNS, LINE, ROWS, Side, pitch_of, up

@@ -10,7 +10,15 @@ nothing. Where all threads are busy, or none can be started, the caller does the
 waits for a thread that works for someone else, and nothing can deadlock.
 
 No thread survives a fork; a child starts its own.
+
+Ctrl-C in the midst of a long call: Python runs the handlers of signals in the main thread, between
+two of its instructions, so that a call that computes for a minute would not be interrupted for a
+minute. If the call is the main thread's, that thread therefore looks for signals every now and
+then, between two shares or blocks. When a handler raises, no thread begins another one, and the
+exception is raised once all have come to the end of theirs. The result is undefined then.
 """
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.string cimport memset
 
 import os
@@ -20,7 +28,6 @@ from .._nest cimport LoopNest
 from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
 from ._baseline cimport kernel_t
-from ._interrupts cimport Watch, begin_watch, end_watch, goes_on
 
 cdef extern from *:
     """
@@ -32,9 +39,22 @@ cdef extern from *:
 
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
+    unsigned long PyThread_get_thread_ident() nogil
     PyThread_type_lock PyThread_allocate_lock()
     int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
     void PyThread_release_lock(PyThread_type_lock lock) nogil
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static double fastein_seconds(void)
+    {
+        struct timespec now;
+        timespec_get(&now, TIME_UTC);
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    }
+    """
+    double seconds "fastein_seconds" () nogil
 
 cdef enum:
     MOST_THREADS = 1024
@@ -59,6 +79,8 @@ cdef struct Mailbox:
     long long asleep
     PyThread_type_lock wake     # held by a thread that sleeps
     char[104] apart             # two mailboxes share no line
+
+cdef double PERIOD = 0.05  # seconds from one look for signals to the next
 
 cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
@@ -200,3 +222,48 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     with nogil:
         run_shared(&job, threads - 1)
     return end_watch(&job.watch)
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+cdef int begin_watch(Watch *watch) except -1:
+    """Have a call looked after that takes long enough for somebody to lose patience."""
+    with no_fork:
+        from threading import main_thread
+    cdef unsigned long own = PyThread_get_thread_ident()
+    watch.thread = own if main_thread().ident == own else 0
+    watch.due = seconds() + PERIOD
+    return 0
+
+
+cdef int end_watch(Watch *watch) except -1:
+    """Raise what a handler has raised."""
+    cdef object reason
+    if watch.reason != NULL:
+        reason = <object>watch.reason
+        Py_DECREF(reason)
+        watch.reason = NULL
+        raise reason
+    return 0
+
+
+cdef void look(Watch *watch) noexcept nogil:
+    """Look for signals, if it is time and this is the thread for it."""
+    cdef double now
+    if PyThread_get_thread_ident() != watch.thread:
+        return
+    now = seconds()
+    if now < watch.due and watch.due - now <= PERIOD:  # the clock may be set back
+        return
+    ask(watch)
+    watch.due = seconds() + PERIOD
+
+
+cdef void ask(Watch *watch) noexcept with gil:
+    try:
+        PyErr_CheckSignals()
+    except BaseException as reason:
+        Py_INCREF(reason)
+        watch.reason = <void *>reason
+        watch.thread = 0
+        exchange(&watch.stopped, 1)

@@ -1,4 +1,4 @@
-from ._interrupts cimport Watch
+from ._threads cimport Watch
 from ._problem cimport Problem
 
 cdef enum:

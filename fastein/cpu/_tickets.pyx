@@ -25,7 +25,7 @@ whose column is not before its row are computed, and what is left is their mirro
 """
 from ._atomics cimport add, wait_for
 from ._axes cimport Axes, offset
-from ._interrupts cimport goes_on
+from ._threads cimport goes_on
 from ._mirror cimport mirror, strips_of
 from ._panels cimport pack
 from ._problem cimport (

@@ -10,7 +10,7 @@ from .._nest import LoopNest
 from ..config import settings
 from ..forks import no_fork
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
-from . import _placed, _runtime
+from . import _numpy_steps, _placed, _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .permutation import Permutation
@@ -58,11 +58,11 @@ def _runnable(
         return _contraction(step)
     if isinstance(step, Convert):
         read = _placed.place(step.layout)
-        return _runtime.ConvertStep(
+        return _numpy_steps.ConvertStep(
             step.source, step.target, read, _placed.place(layouts[step.target])
         )
     assert isinstance(step, Clear)
-    return _runtime.ClearStep(step.target, _placed.place(layouts[step.target]))
+    return _numpy_steps.ClearStep(step.target, _placed.place(layouts[step.target]))
 
 
 def _contraction(step: Contract) -> _runtime.Step:
@@ -104,7 +104,7 @@ def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
     if chosen.matrix is not None:
         a, b, c = map(_placed.place, matrix_layouts(chosen))
         promotes = chosen.family == "nest"
-        return _runtime.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
+        return _numpy_steps.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
     if settings.jit == "always" and chosen.contraction is None and nest.traversal is not None:
         kernel = compiled(nest.traversal.form)
         if kernel is not None:
