@@ -76,7 +76,7 @@ def kernel(nest: Any) -> Kernel:
 
 
 def kernel_of_form(form: Any) -> Kernel:
-    """Return the kernel of all nests of a form (of `codegen`, `unrolled`, `grouped` or `crossed`)."""
+    """Return the kernel of all nests of a form, such as `codegen.Form`."""
     return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
@@ -221,7 +221,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("gathered", "operand", "output", "wide", "zero")
-    whole = ("across", "column", "picked", "tile", "zeros")
+    whole = ("across", "column", "laced", "picked", "tile", "zeros")
     memory = ("fence", "lead", "prefetch", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},

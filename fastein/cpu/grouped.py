@@ -77,14 +77,23 @@ def grouped(nest: LoopNest) -> Several | None:
     large = [a for a, n in enumerate(nest.sizes) if n > SMALL]
     if nest.itemsize > NARROW or nest.dtype.name not in ITEMSIZE or nest.nin > MOST_INPUTS:
         return None
-    if len(large) != 1 or nest.rank < 2 or nest.is_sum(large[0]) or nest.sizes[large[0]] < LEAST_BATCH:
+    if (
+        len(large) != 1
+        or nest.rank < 2
+        or nest.is_sum(large[0])
+        or nest.sizes[large[0]] < LEAST_BATCH
+    ):
         return None
     small = [a for a in range(nest.rank) if a != large[0]]
     outputs = sorted((a for a in small if not nest.is_sum(a)), key=lambda a: -nest.strides[-1][a])
     sums = [a for a in small if nest.is_sum(a)]
     nest = nest.ordered((*large, *outputs, *sums))
     extents = [_extent(nest, row) for row in nest.strides]
-    if 0 in extents or nest.strides[-1][0] == 0 or prod(nest.sizes[1 + len(outputs) :]) > MOST_TERMS:
+    if (
+        0 in extents
+        or nest.strides[-1][0] == 0
+        or prod(nest.sizes[1 + len(outputs) :]) > MOST_TERMS
+    ):
         return None
     group = host().vector_bytes // (max(extents) * nest.itemsize)
     if group < 2:

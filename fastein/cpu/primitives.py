@@ -343,6 +343,14 @@ def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
     return _picked(builder, value, lanes)
 
 
+def joined(builder: Any, first: Any, second: Any) -> Any:
+    """Return two vectors of elements end to end; undefined lanes make up for a shorter second."""
+    lanes, fewer = first.type.count, second.type.count
+    if fewer < lanes:
+        second = _picked(builder, second, [min(lane, fewer - 1) for lane in range(lanes)])
+    return _picked(builder, first, range(lanes + fewer), second)
+
+
 def lane_of(builder: Any, value: Any, lane: int = 0) -> Any:
     """Return one lane of a vector as a single element."""
     if isinstance(value.type, ir.LiteralStructType):
@@ -360,10 +368,11 @@ def store(
 ) -> None:
     """Write a register's elements to `address`; past the caches only to where vectors align."""
     dtype, lanes = pointer.dtype, pointer.lanes
+    size = lanes * _alignment(dtype) * (2 if isinstance(dtype, types.Complex) else 1)
 
     def plain(value: Any, offset: int = 0) -> None:
         place = builder.bitcast(_at(builder, address, offset), value.type.as_pointer())
-        align = context.get_abi_sizeof(value.type) if past_caches else _alignment(dtype)
+        align = size & -size if past_caches else _alignment(dtype)
         store = builder.store(value, place, align=align)
         store.set_metadata("alias.scope", output_scope(builder))
         if past_caches:

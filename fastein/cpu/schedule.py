@@ -28,6 +28,7 @@ from ._loop_order import loop_order
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .grouped import Grouped
+from .interleaved import interleaved
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
 from .traversal import Traversal, traversal
@@ -129,7 +130,7 @@ def schedule(
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
     if seconds > ENGINE_CALL:
         moved = permutation(ordered)
-        if moved is not None:
+        if moved is not None and not (engine and _has_channels(ordered)):
             cost = permutation_seconds(ordered, machine)
             return Schedule("permutation", ordered, cost, True, permutation=moved)
     axes = roles(ordered) if seconds > ENGINE_CALL else None
@@ -156,6 +157,11 @@ def schedule(
         if cost < chosen.seconds:  # NumPy's matmul stands in for it, where that was chosen
             chosen = chosen.replace(family="nest", seconds=cost, contraction=None, gain=0.0)
     return chosen
+
+
+def _has_channels(nest: LoopNest) -> bool:
+    """Whether a copy is one of channels, for which kernels are made as for nests."""
+    return nest.iterations >= KERNEL_WORK and interleaved(nest) is not None
 
 
 def _traversal(nest: LoopNest) -> Traversal | None:

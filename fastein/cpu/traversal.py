@@ -20,6 +20,7 @@ from ._loop_order import loop_order
 from .codegen import Form, form
 from .crossed import Crossed, Tiled, crossed
 from .grouped import Grouped, grouped
+from .interleaved import Interleaved, interleaved
 from .isa import host
 from .machine import MACHINE
 from .unrolled import Unrolled, unrolled
@@ -46,7 +47,7 @@ class Traversal(Record):
     nest : LoopNest
         Its loops in the order in which they run. The strides of the output are those of what the
         kernel writes (see `result`).
-    form : Form, Unrolled, Grouped or Crossed
+    form : Form, Unrolled, Grouped, Interleaved or Crossed
         What the kernel's code depends on.
     parallel : bool
         Whether loop ``form.shared`` may be shared among threads.
@@ -62,7 +63,7 @@ class Traversal(Record):
     """
 
     nest: LoopNest
-    form: Form | Unrolled | Grouped | Crossed
+    form: Form | Unrolled | Grouped | Interleaved | Crossed
     parallel: bool
     grain: int = 1
     block: int = 0
@@ -94,6 +95,9 @@ def traversal(nest: LoopNest) -> Traversal:
     CannotCompile
         If no kernel is generated for such a nest.
     """
+    channels = interleaved(nest)
+    if channels is not None:
+        return Traversal(channels.nest, channels.form, parallel=True, grain=channels.form.grain)
     several = grouped(nest)
     if several is not None:
         return Traversal(several.nest, several.form, parallel=True, grain=several.form.group)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastein.cpu import primitives
@@ -82,6 +82,23 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
         return primitives.lanes_of(builder, vector, places)
 
     return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def laced(typingctx: Any, vectors: Any) -> Any:
+    """Return the elements of some vectors in turns."""
+    lanes, count = vectors.dtype.lanes, vectors.count
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = cgutils.unpack_tuple(builder, args[0], count)
+        while len(parts) > 1:  # end to end, then in turns: LLVM makes of it what it needs
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            odd = parts[-1:] if len(parts) % 2 else []
+            parts = [*(primitives.joined(builder, x, y) for x, y in pairs), *odd]
+        turns = [part * lanes + lane for lane in range(lanes) for part in range(count)]
+        return primitives.lanes_of(builder, parts[0], turns)
+
+    return elements_of(vectors.dtype.dtype, lanes * count)(vectors), lower
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
