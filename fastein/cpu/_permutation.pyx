@@ -194,6 +194,7 @@ cdef class Runner:
             p.way = ALIGNED
         else:
             p.way = SHIFTED
+            p.even = all([axis.written % p.size == 0 for axis in schedule.columns])
             p.column_block = SHIFTED_COLUMNS
             p.row_block = SHIFTED_LINES * p.side
             p.room = LINES_ROOM + max(<Py_ssize_t>IMAGE, p.column_block * 2 * LINE) + LINE

@@ -42,7 +42,7 @@ cdef struct Problem:
     Py_ssize_t *table
     Way way
     bint streams
-    bint aligned            # whether all columns begin at the same place in a line
+    bint even               # whether columns begin whole elements apart
     bint overruns           # whether tiles may have more rows than the image
     int rank
     int row_loop            # which loop runs over blocks of rows, and of columns

@@ -28,6 +28,7 @@ cdef enum:                  # see fastein.cpu.permutation_kernel
     STORE = 0
     STREAM = 1
     SHIFT = 2
+    TURN = 3
 
 
 cdef void block(Problem *p, char *source, char *to, char *result, Py_ssize_t row, Py_ssize_t rows,
@@ -118,6 +119,7 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
     cdef Py_ssize_t slots = 2 * p.row_entries + p.column_entries + p.image_columns
     cdef Py_ssize_t *targets = p.table + 2 * p.row_entries + column
     cdef Py_ssize_t done = p.side, count, c, part
+    cdef int way = TURN if p.even and <uintptr_t>result % p.size == 0 else SHIFT
     cdef char *place
     if rows < 2 * p.side or columns < p.side:
         while rows > 0:
@@ -134,7 +136,7 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
     while rows - done >= p.side:
         count = min((rows - done) // p.side, <Py_ssize_t>SHIFTED_BLOCK) * p.side
         block(p, source, room + LINES_ROOM + LINE, result + done * p.size, row + done, count,
-              column, columns, slots, SHIFT, room)
+              column, columns, slots, way, room)
         done += count
     lines = room + LINES_ROOM + LINE
     for c in range(columns):

@@ -6,7 +6,7 @@ Importing this module imports Numba; only a compilation does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -18,7 +18,41 @@ from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import I64, Emitter
 
 LINE = 64
-STREAM, SHIFT = 1, 2
+STREAM, SHIFT, TURN = 1, 2, 3
+
+
+class Block(NamedTuple):
+    """What ``transpose_block`` is called with.
+
+    Attributes
+    ----------
+    source, target, result
+        Where rows are read and columns written; where their lines go if they are shifted.
+    table
+        Of offsets in bytes: row ``r`` is read at ``table[r]``.
+    columns, rows
+        How many there are, a line of elements at least.
+    targets, results
+        Column ``c`` is written at ``table[targets + c]``, and goes on at ``table[results + c]``.
+    way
+        How (see `fastein.cpu.permutation_kernel`).
+    ahead
+        Row ``r`` is asked for at ``table[ahead + r]``, unless this is 0.
+    lines
+        Room for a line of as many rows as a line has elements, and for one more if these are few.
+    """
+
+    source: Any
+    target: Any
+    result: Any
+    table: Any
+    columns: Any
+    rows: Any
+    targets: Any
+    results: Any
+    way: Any
+    ahead: Any
+    lines: Any
 
 
 def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
@@ -48,16 +82,12 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
         ahead: Any,
         lines: Any,
     ) -> Any:
-        """Transpose `rows` rows of `columns` elements, a line at least of each.
-
-        ``table[r]`` says where row r is read, ``table[targets + c]`` where column c is written,
-        ``table[ahead + r]`` where the row is that is read later in its place. At `lines` there is
-        room for a line of as many rows as a line has elements.
-        """
+        """Transpose a block (see `Block`)."""
         signature = types.none(source, target, result, table, *[word] * 6, lines)
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Block(Emitter(element, isa, context, builder), isa.vector_bytes, piece, *args).emit()
+            emit = Emitter(element, isa, context, builder)
+            _Block(emit, isa.vector_bytes, piece, Block(*args)).emit()
             return context.get_dummy_value()
 
         return signature, lower
@@ -66,34 +96,16 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
 
 
 class _Block:
-    """Emits the transposition of a block; most fields are the arguments of `transpose_block`."""
+    """Emits the transposition of a block."""
 
-    def __init__(
-        self,
-        emit: Emitter,
-        vector: int,
-        piece: int,
-        source: Any,
-        target: Any,
-        result: Any,
-        table: Any,
-        columns: Any,
-        rows: Any,
-        targets: Any,
-        results: Any,
-        way: Any,
-        ahead: Any,
-        lines: Any,
-    ) -> None:
+    def __init__(self, emit: Emitter, vector: int, piece: int, what: Block) -> None:
         self._emit = emit
         self._builder = emit.builder
         self._vector = vector
         self._piece = piece
         self._side = LINE // emit.size  # rows and columns of a tile
-        self._source, self._target, self._result = source, target, result
-        self._table, self._columns, self._rows = table, columns, rows
-        self._targets, self._results = targets, results
-        self._way, self._ahead, self._lines = way, ahead, lines
+        self._what = what
+        self._turns = emit.turns and vector == LINE
 
     def emit(self) -> None:
         """Emit loops over tiles, those at the ends moved back so that they end with the block.
@@ -102,44 +114,46 @@ class _Block:
         """
         emit, builder, side = self._emit, self._builder, self._side
         # The step of a column between tiles: in place of a line of its own each has the same.
-        shifts = builder.icmp_signed("==", self._way, I64(SHIFT))
-        self._step = builder.select(shifts, I64(0), I64(emit.size))
-        first = emit.move(self._source, emit.entry(self._table, I64(0)))
+        shifted = builder.icmp_signed(">=", self._what.way, I64(SHIFT))
+        self._step = builder.select(shifted, I64(0), I64(emit.size))
+        shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT)) if self._turns else shifted
+        first = emit.move(self._what.source, emit.entry(self._what.table, I64(0)))
         begin = builder.neg(emit.misalignment(first, side))
-        last_column = builder.sub(self._columns, I64(side))
-        last_row = builder.sub(self._rows, I64(side))
+        last_column = builder.sub(self._what.columns, I64(side))
+        last_row = builder.sub(self._what.rows, I64(side))
         done = emit.variable()
-        with emit.loop(self._columns, side, begin) as place:
+        with emit.loop(self._what.columns, side, begin) as place:
             column = emit.least(emit.most(place, I64(0)), last_column)
             before = builder.load(done, typ=I64)
-            with emit.loop(self._rows, side) as start:
+            with emit.loop(self._what.rows, side) as start:
                 row = emit.least(start, last_row)
-                self._tile(row, column)
+                self._tile(row, column, before)
                 with builder.if_then(shifts):
                     self._shift(row, column, builder.sub(before, column))
             builder.store(builder.add(column, I64(side)), done)
 
-    def _tile(self, row: Any, column: Any) -> None:
+    def _tile(self, row: Any, column: Any, before: Any) -> None:
         emit = self._emit
-        at = emit.source(self._source, column)
-        with emit.where(self._ahead, ">", 0):
-            ahead = self._builder.add(self._ahead, row)
+        at = emit.source(self._what.source, column)
+        with emit.where(self._what.ahead, ">", 0):
+            ahead = self._builder.add(self._what.ahead, row)
             with emit.loop(I64(self._side)) as r:
                 emit.prefetch(self._row(at, self._builder.add(ahead, r)))
         if self._piece == self._vector == LINE:
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
-            self._piece_of_tile([self._row(at, number) for number in numbers], row, I64(0), column)
+            addresses = [self._row(at, number) for number in numbers]
+            self._piece_of_tile(addresses, row, I64(0), column, before)
             return
         self._collect(at, row)
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
-            corner = emit.source(emit.move(self._lines, emit.times(r, LINE)), c)
+            corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
             addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
-            self._piece_of_tile(addresses, row, r, self._builder.add(column, c))
+            self._piece_of_tile(addresses, row, r, self._builder.add(column, c), before)
 
     def _row(self, at: Any, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
-        return self._emit.move(at, self._emit.entry(self._table, number))
+        return self._emit.move(at, self._emit.entry(self._what.table, number))
 
     def _collect(self, at: Any, row: Any) -> None:
         """Copy a line of each row next to each other.
@@ -149,20 +163,22 @@ class _Block:
         emit, builder = self._emit, self._builder
         with emit.loop(I64(self._side)) as r:
             address = self._row(at, builder.add(row, r))
-            to = emit.move(self._lines, emit.times(r, LINE))
+            to = emit.move(self._what.lines, emit.times(r, LINE))
             for start in range(0, LINE, self._vector):
                 value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
                 self._write(emit.move(to, I64(start)), value, self._vector)
 
-    def _piece_of_tile(self, addresses: list[Any], row: Any, within: Any, column: Any) -> None:
+    def _piece_of_tile(
+        self, addresses: list[Any], row: Any, within: Any, column: Any, before: Any
+    ) -> None:
         """Transpose a piece of each of some rows, from one within a tile on; write the columns."""
         emit, builder = self._emit, self._builder
         values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
-        to = emit.packed(self._target, within)
+        to = emit.packed(self._what.target, within)
         to = emit.move(to, builder.mul(row, self._step))
-        entries = builder.add(self._targets, column)
+        entries = builder.add(self._what.targets, column)
         places = [
-            emit.move(to, emit.entry(self._table, builder.add(entries, I64(c))))
+            emit.move(to, emit.entry(self._what.table, builder.add(entries, I64(c))))
             for c in range(len(values))
         ]
 
@@ -170,7 +186,48 @@ class _Block:
             for place, value in zip(places, values, strict=True):
                 store(place, value)
 
-        emit.either(self._way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store))
+        def write_or_turn() -> None:
+            if not self._turns:
+                write(emit.store)
+                return
+            emit.either(
+                self._what.way,
+                "==",
+                TURN,
+                lambda: self._turn(values, row, column, before),
+                lambda: write(emit.store),
+            )
+
+        emit.either(self._what.way, "==", STREAM, lambda: write(emit.stream), write_or_turn)
+
+    def _turn(self, values: list[Any], row: Any, column: Any, before: Any) -> None:
+        """Write lines of the result, each from what is left of a column and what has come.
+
+        Columns that have been written, before `before`, are written to where it does not matter.
+        """
+        emit, builder = self._emit, self._builder
+        offset = emit.times(row, emit.size)
+        aside = emit.move(self._what.lines, I64(self._side * LINE))  # behind collected rows
+        for c, value in enumerate(values):
+            number = builder.add(column, I64(c))
+            left, place = self._column(number, offset)
+            beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
+            line = emit.move(place, builder.neg(beyond))
+            is_new = builder.icmp_signed(">=", number, before)
+            line = builder.select(is_new, line, aside)
+            kept = builder.load(left, align=1, typ=value.type)
+            self._emit.bypass(self._write(line, emit.turned(kept, value, beyond), LINE))
+            self._write(left, value, 1)
+
+    def _column(self, number: Any, offset: Any) -> tuple[Any, Any]:
+        """Return where what is left of a column is kept, and where it is to go on."""
+        emit, builder = self._emit, self._builder
+        new = emit.entry(self._what.table, builder.add(self._what.targets, number))
+        entry = emit.entry(self._what.table, builder.add(self._what.results, number))
+        return (
+            emit.move(self._what.target, builder.sub(new, I64(LINE))),
+            emit.move(self._what.result, builder.add(entry, offset)),
+        )
 
     def _shift(self, row: Any, column: Any, first: Any) -> None:
         """Write lines of the result, each from the ends of what is left and what has come.
@@ -182,15 +239,12 @@ class _Block:
         offset = emit.times(row, emit.size)
         with emit.loop(I64(self._side), start=first) as c:
             number = builder.add(column, c)
-            new = emit.move(
-                self._target, emit.entry(self._table, builder.add(self._targets, number))
-            )
-            entry = emit.entry(self._table, builder.add(self._results, number))
-            place = emit.move(self._result, builder.add(entry, offset))
+            left, place = self._column(number, offset)
+            new = emit.move(left, I64(LINE))
             beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
             back = builder.neg(beyond)
             self._copy_line(emit.move(place, back), emit.move(new, back), streams=True)
-            self._copy_line(emit.move(new, I64(-LINE)), new, streams=False)
+            self._copy_line(left, new, streams=False)
 
     def _copy_line(self, to: Any, source: Any, streams: bool) -> None:
         builder, vector = self._builder, ir.VectorType(I64, self._vector // 8)
