@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from fastein.cpu import primitives
 from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import host
+from fastein.cpu.lanes import joined, lane_of, lanes_of
 from fastein.cpu.primitives import elements_of
 from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import Emitter
@@ -78,8 +79,8 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
         # converted once, not for each pick
         vector = _element(context, builder, pointer.dtype, every)
         if len(places) == 1:
-            return primitives.lane_of(builder, vector, places[0])
-        return primitives.lanes_of(builder, vector, places)
+            return lane_of(builder, vector, places[0])
+        return lanes_of(builder, vector, places)
 
     return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
 
@@ -94,9 +95,9 @@ def laced(typingctx: Any, vectors: Any) -> Any:
         while len(parts) > 1:  # end to end, then in turns: LLVM makes of it what it needs
             pairs = zip(parts[::2], parts[1::2], strict=False)
             odd = parts[-1:] if len(parts) % 2 else []
-            parts = [*(primitives.joined(builder, x, y) for x, y in pairs), *odd]
+            parts = [*(joined(builder, x, y) for x, y in pairs), *odd]
         turns = [part * lanes + lane for lane in range(lanes) for part in range(count)]
-        return primitives.lanes_of(builder, parts[0], turns)
+        return lanes_of(builder, parts[0], turns)
 
     return elements_of(vectors.dtype.dtype, lanes * count)(vectors), lower
 
@@ -122,11 +123,11 @@ def across(typingctx: Any, vector: Any) -> Any:
         while lanes > 1:
             lanes //= 2
             low, high = (
-                primitives.lanes_of(builder, value, range(start, start + lanes))
+                lanes_of(builder, value, range(start, start + lanes))
                 for start in (0, lanes)
             )
             value = primitives.sum_of(builder, dtype, low, high)
-        return primitives.lane_of(builder, value)
+        return lane_of(builder, value)
 
     return elements_of(dtype)(vector), lower
 
