@@ -44,6 +44,7 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, k
     cdef char *near_pointers[NEAR]
     cdef Py_ssize_t near_steps[NEAR]
+    cdef Py_ssize_t outer[PAIR_OPERANDS]
     cdef char **p = near_pointers
     cdef Py_ssize_t *step = near_steps
     cdef float carry = 0.0
@@ -61,10 +62,16 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
     for k in range(nop):
         p[k] += begin * strides[k * rank]
         step[k] = strides[k * rank + last]
-    if rank == 1:
+    if rank == 1 and nest.pair != NULL and end - begin <= CHUNK:
+        nest.pair(p, step, step, 1, end - begin, True)
+    elif rank == 1:
         stretch(nest, p, step, end - begin, True, &carry)
+    elif rank == 2 and nest.pair != NULL:
+        for k in range(nop):
+            outer[k] = strides[k * rank]
+        nest.pair(p, outer, step, end - begin, shape[1], True)
     elif rank == 2:
-        next_to_inner(nest, p, step, strides, end - begin, shape[1], True, &carry)
+        two_loops(nest, p, strides, step, end - begin, shape[1], True, &carry)
     else:
         walk(nest, p, step, shape, strides, end - begin)
 
@@ -92,42 +99,61 @@ cdef void in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint
         p[k] -= n * step[k]
 
 
-cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *strides,
-                        Py_ssize_t m, Py_ssize_t n, bint first, float *carry) noexcept nogil:
-    """The two innermost loops, of m and n; the pointers end up m steps further."""
-    cdef int rank = nest.rank, nop = nest.nin + 1, near = rank - 2, k
-    cdef Py_ssize_t outer[PAIR_OPERANDS]
-    cdef bint summed = nest.is_summed[near]
-    cdef Py_ssize_t i = 0
-    if nest.pair != NULL:
-        for k in range(nop):
-            outer[k] = strides[k * rank + near]
-        nest.pair(p, outer, step, m, n, first)
-        for k in range(nop):
-            p[k] += m * outer[k]
-        return
-    while i < m:
+cdef void two_loops(Header *nest, char **p, Py_ssize_t *outer, Py_ssize_t *step, Py_ssize_t m,
+                    Py_ssize_t n, bint first, float *carry) noexcept nogil:
+    """The two innermost loops, of m and n, where there is no pair for them."""
+    cdef int nop = nest.nin + 1, k
+    cdef bint summed = nest.is_summed[nest.rank - 2]
+    cdef Py_ssize_t i
+    for i in range(m):
         stretch(nest, p, step, n, first and (i == 0 or not summed), carry)
         for k in range(nop):
-            p[k] += strides[k * rank + near]
-        i += 1
+            p[k] += outer[k * nest.rank]
+    for k in range(nop):
+        p[k] -= m * outer[k * nest.rank]
+
+
+cdef void three_loops(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *strides,
+                      Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, bint first,
+                      float *carry) noexcept nogil:
+    """The three innermost loops: a pair, or two loops, so many times. The pointers stay behind."""
+    cdef int rank = nest.rank, nop = nest.nin + 1, third = rank - 3, k
+    cdef bint summed = nest.is_summed[third]
+    cdef Py_ssize_t outer[PAIR_OPERANDS]
+    cdef Py_ssize_t i
+    if nest.pair != NULL:
+        for k in range(nop):
+            outer[k] = strides[k * rank + rank - 2]
+        for i in range(count):
+            nest.pair(p, outer, step, m, n, first and (i == 0 or not summed))
+            for k in range(nop):
+                p[k] += strides[k * rank + third]
+    else:
+        for i in range(count):
+            two_loops(nest, p, strides + rank - 2, step, m, n, first and (i == 0 or not summed),
+                      carry)
+            for k in range(nop):
+                p[k] += strides[k * rank + third]
 
 
 cdef void walk(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *shape, Py_ssize_t *strides,
                Py_ssize_t outermost) noexcept nogil:
-    """Step the outer loops like an odometer, the one next to the innermost in a loop of its own."""
-    cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, near = rank - 2, axis, k
+    """Step the outer loops like an odometer, the three innermost in loops of their own."""
+    cdef int rank = nest.rank, nop = nest.nin + 1, third = rank - 3, axis, k
     cdef Py_ssize_t index[64]
-    cdef Py_ssize_t size, m = shape[near], n = shape[last]
+    cdef Py_ssize_t size, count = shape[third] if third else outermost
     cdef int moved_sums = 0  # outer summed loops that are past their first iteration
     cdef float carry = 0.0
-    for axis in range(near):
+    for axis in range(third):
         index[axis] = 0
     while True:
-        next_to_inner(nest, p, step, strides, m, n, moved_sums == 0, &carry)
+        three_loops(nest, p, step, strides, count, shape[rank - 2], shape[rank - 1],
+                    moved_sums == 0, &carry)
+        axis = third - 1
+        if axis < 0:
+            return
         for k in range(nop):
-            p[k] -= strides[k * rank + near] * m
-        axis = near - 1
+            p[k] -= strides[k * rank + third] * count
         while axis >= 0:
             size = outermost if axis == 0 else shape[axis]
             index[axis] += 1
