@@ -8,10 +8,10 @@ results, way, ahead``:
 
 * ``table[r]`` says where row r begins, ``table[targets + c]`` where column c is written;
 * ``way`` is `STORE`; or `STREAM`: columns are written past the caches, and must be aligned to
-  vectors; or `SHIFT` or `TURN`, see below;
+  vectors; or `SHIFT`, see below;
 * ``scratch`` has room for a line of as many rows as a line has elements;
-* unless ``ahead`` is 0, ``table[ahead + r]`` is where the row begins that is read later in the
-  place of row r, to be prefetched.
+* unless ``ahead`` is 0, ``table[ahead + r]`` is where row r is some lines further on, to be
+  prefetched; where rows end, it is row ``r + rows`` that is. There are entries for that many.
 
 A block has at least a line's worth of rows and columns. Tiles at its ends overlap the others.
 
@@ -19,10 +19,7 @@ To `SHIFT` is to stream columns that begin anywhere in a line. Each has two line
 which ``table[targets + c]`` is the second. What is new of the column goes there; before it stands
 what is left from the block before. A whole line of both together goes to ``data[2]``, where
 ``table[results + c]`` says where the column begins; it is the line in which the new part begins.
-The number of rows is a multiple of a line's. To `TURN` is the same where columns begin whole
-elements apart: what is left and what is new meet in registers, if the processor takes a vector from
-anywhere in two. In memory they meet only once the stores before have gone through, and those past
-the caches take their time.
+The number of rows is a multiple of a line's.
 """
 
 from __future__ import annotations
@@ -34,10 +31,10 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 2
+VERSION = 3
 
 LINE = 64
-STORE, STREAM, SHIFT, TURN = range(4)
+STORE, STREAM, SHIFT = range(3)
 
 
 def piece_bytes(size: int, isa: Isa) -> int:

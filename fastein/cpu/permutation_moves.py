@@ -18,7 +18,8 @@ from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import I64, Emitter
 
 LINE = 64
-STREAM, SHIFT, TURN = 1, 2, 3
+AHEAD = 512  # bytes of a row between what is read and what is asked for
+STORE, STREAM, SHIFT = range(3)
 
 
 class Block(NamedTuple):
@@ -37,9 +38,10 @@ class Block(NamedTuple):
     way
         How (see `fastein.cpu.permutation_kernel`).
     ahead
-        Row ``r`` is asked for at ``table[ahead + r]``, unless this is 0.
+        Unless this is 0, ``table[ahead + r]`` is where row ``r`` is `AHEAD` bytes further; there are
+        entries for twice as many rows.
     lines
-        Room for a line of as many rows as a line has elements, and for one more if these are few.
+        Room for a line of as many rows as a line has elements.
     """
 
     source: Any
@@ -105,7 +107,6 @@ class _Block:
         self._piece = piece
         self._side = LINE // emit.size  # rows and columns of a tile
         self._what = what
-        self._turns = emit.turns and vector == LINE
 
     def emit(self) -> None:
         """Emit loops over tiles, those at the ends moved back so that they end with the block.
@@ -114,9 +115,8 @@ class _Block:
         """
         emit, builder, side = self._emit, self._builder, self._side
         # The step of a column between tiles: in place of a line of its own each has the same.
-        shifted = builder.icmp_signed(">=", self._what.way, I64(SHIFT))
-        self._step = builder.select(shifted, I64(0), I64(emit.size))
-        shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT)) if self._turns else shifted
+        shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT))
+        self._step = builder.select(shifts, I64(0), I64(emit.size))
         first = emit.move(self._what.source, emit.entry(self._what.table, I64(0)))
         begin = builder.neg(emit.misalignment(first, side))
         last_column = builder.sub(self._what.columns, I64(side))
@@ -127,29 +127,44 @@ class _Block:
             before = builder.load(done, typ=I64)
             with emit.loop(self._what.rows, side) as start:
                 row = emit.least(start, last_row)
-                self._tile(row, column, before)
+                self._tile(row, column)
                 with builder.if_then(shifts):
                     self._shift(row, column, builder.sub(before, column))
             builder.store(builder.add(column, I64(side)), done)
 
-    def _tile(self, row: Any, column: Any, before: Any) -> None:
+    def _tile(self, row: Any, column: Any) -> None:
         emit = self._emit
         at = emit.source(self._what.source, column)
-        with emit.where(self._what.ahead, ">", 0):
-            ahead = self._builder.add(self._what.ahead, row)
-            with emit.loop(I64(self._side)) as r:
-                emit.prefetch(self._row(at, self._builder.add(ahead, r)))
+        self._ask(at, row, column)
         if self._piece == self._vector == LINE:
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
             addresses = [self._row(at, number) for number in numbers]
-            self._piece_of_tile(addresses, row, I64(0), column, before)
+            self._piece_of_tile(addresses, row, I64(0), column)
             return
         self._collect(at, row)
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
             corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
             addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
-            self._piece_of_tile(addresses, row, r, self._builder.add(column, c), before)
+            self._piece_of_tile(addresses, row, r, self._builder.add(column, c))
+
+    def _ask(self, at: Any, row: Any, column: Any) -> None:
+        """Ask for the lines that are read later in the place of these.
+
+        Where rows end these are the first ones of as many rows further on: the next block's.
+        """
+        emit, builder, what = self._emit, self._builder, self._what
+        with emit.where(what.ahead, ">", 0):
+            further = builder.add(column, I64(AHEAD // emit.size))
+            ends = builder.and_(
+                builder.icmp_signed(">=", further, what.columns),
+                builder.icmp_signed("!=", what.way, I64(STORE)),  # in parts of rows
+            )
+            back = builder.select(ends, builder.neg(emit.times(what.columns, emit.size)), I64(0))
+            first = builder.add(row, builder.select(ends, what.rows, I64(0)))
+            first, place = builder.add(what.ahead, first), emit.move(at, back)
+            with emit.loop(I64(self._side)) as r:
+                emit.prefetch(self._row(place, builder.add(first, r)))
 
     def _row(self, at: Any, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
@@ -168,9 +183,7 @@ class _Block:
                 value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
                 self._write(emit.move(to, I64(start)), value, self._vector)
 
-    def _piece_of_tile(
-        self, addresses: list[Any], row: Any, within: Any, column: Any, before: Any
-    ) -> None:
+    def _piece_of_tile(self, addresses: list[Any], row: Any, within: Any, column: Any) -> None:
         """Transpose a piece of each of some rows, from one within a tile on; write the columns."""
         emit, builder = self._emit, self._builder
         values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
@@ -186,47 +199,8 @@ class _Block:
             for place, value in zip(places, values, strict=True):
                 store(place, value)
 
-        def write_or_turn() -> None:
-            if not self._turns:
-                write(emit.store)
-                return
-            emit.either(
-                self._what.way,
-                "==",
-                TURN,
-                lambda: self._turn(values, row, column, before),
-                lambda: write(emit.store),
-            )
-
-        emit.either(self._what.way, "==", STREAM, lambda: write(emit.stream), write_or_turn)
-
-    def _turn(self, values: list[Any], row: Any, column: Any, before: Any) -> None:
-        """Write lines of the result, each from what is left of a column and what has come.
-
-        Columns that have been written, before `before`, are written to where it does not matter.
-        """
-        emit, builder = self._emit, self._builder
-        offset = emit.times(row, emit.size)
-        aside = emit.move(self._what.lines, I64(self._side * LINE))  # behind collected rows
-        for c, value in enumerate(values):
-            number = builder.add(column, I64(c))
-            left, place = self._column(number, offset)
-            beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
-            line = emit.move(place, builder.neg(beyond))
-            is_new = builder.icmp_signed(">=", number, before)
-            line = builder.select(is_new, line, aside)
-            kept = builder.load(left, align=1, typ=value.type)
-            self._emit.bypass(self._write(line, emit.turned(kept, value, beyond), LINE))
-            self._write(left, value, 1)
-
-    def _column(self, number: Any, offset: Any) -> tuple[Any, Any]:
-        """Return where what is left of a column is kept, and where it is to go on."""
-        emit, builder = self._emit, self._builder
-        new = emit.entry(self._what.table, builder.add(self._what.targets, number))
-        entry = emit.entry(self._what.table, builder.add(self._what.results, number))
-        return (
-            emit.move(self._what.target, builder.sub(new, I64(LINE))),
-            emit.move(self._what.result, builder.add(entry, offset)),
+        emit.either(
+            self._what.way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store)
         )
 
     def _shift(self, row: Any, column: Any, first: Any) -> None:
@@ -235,16 +209,18 @@ class _Block:
         The columns before `first` have been written. A column has two lines of its own, the second
         of which the tile has filled; that one becomes what is left.
         """
-        emit, builder = self._emit, self._builder
+        emit, builder, what = self._emit, self._builder, self._what
         offset = emit.times(row, emit.size)
         with emit.loop(I64(self._side), start=first) as c:
             number = builder.add(column, c)
-            left, place = self._column(number, offset)
-            new = emit.move(left, I64(LINE))
+            target = emit.entry(what.table, builder.add(what.targets, number))
+            new = emit.move(what.target, target)
+            entry = emit.entry(what.table, builder.add(what.results, number))
+            place = emit.move(what.result, builder.add(entry, offset))
             beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
             back = builder.neg(beyond)
             self._copy_line(emit.move(place, back), emit.move(new, back), streams=True)
-            self._copy_line(left, new, streams=False)
+            self._copy_line(emit.move(new, I64(-LINE)), new, streams=False)
 
     def _copy_line(self, to: Any, source: Any, streams: bool) -> None:
         builder, vector = self._builder, ir.VectorType(I64, self._vector // 8)

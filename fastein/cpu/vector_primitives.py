@@ -123,8 +123,7 @@ def across(typingctx: Any, vector: Any) -> Any:
         while lanes > 1:
             lanes //= 2
             low, high = (
-                lanes_of(builder, value, range(start, start + lanes))
-                for start in (0, lanes)
+                lanes_of(builder, value, range(start, start + lanes)) for start in (0, lanes)
             )
             value = primitives.sum_of(builder, dtype, low, high)
         return lane_of(builder, value)

@@ -37,8 +37,6 @@ class Emitter:
         Whether elements become floating-point numbers of another width.
     masks : bool
         Whether the processor reads a part of a vector by a mask.
-    turns : bool
-        Whether it takes a vector from anywhere in two (see `turned`).
     """
 
     def __init__(self, element: Element, isa: Isa, context: Any, builder: Any) -> None:
@@ -46,7 +44,6 @@ class Emitter:
         self.packed_size = element.packed
         self.width = isa.vector_bytes // element.packed
         self.masks = isa.name == "avx512" or (isa.name == "avx2" and element.source >= 4)
-        self.turns = isa.name == "avx512" and element.source > 1
         self.builder = builder
         self.converts = element.widen == "float"
         self._widen = element.widen
@@ -205,24 +202,6 @@ class Emitter:
         """Return the chosen elements of `a` and `b` laid end to end."""
         chosen = [self._words * e + word for e in elements for word in range(self._words)]
         return self.builder.shuffle_vector(a, b, ir.VectorType(I32, len(chosen))(chosen))
-
-    def turned(self, before: Any, after: Any, beyond: Any) -> Any:
-        """Return the last `beyond` bytes of one 64-byte vector, then the first of another one."""
-        lanes, word = before.type.count, before.type.element
-        kind = {16: "hi", 32: "d", 64: "q"}[word.width]
-        name = f"llvm.x86.avx512.vpermi2var.{kind}.512"
-        module, vector = self.builder.module, before.type
-        function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(vector, [vector] * 3), name
-        )
-        count = self.builder.udiv(beyond, I64(word.width // 8))
-        first = self.builder.trunc(self.builder.sub(I64(lanes), count), word)
-        single = self.builder.insert_element(ir.Constant(vector, ir.Undefined), first, I32(0))
-        every = self.builder.shuffle_vector(
-            single, single, ir.Constant(ir.VectorType(I32, lanes), None)
-        )
-        places = self.builder.add(every, vector(list(range(lanes))))
-        return self.builder.call(function, [before, places, after])
 
     def store(self, address: Any, value: Any) -> None:
         """Write elements as they are read, widened on the way."""
