@@ -178,7 +178,9 @@ cdef class Runner:
         """
         cdef Problem *p = self.problem
         cdef Py_ssize_t *table = p.table + p.row_entries
-        cdef Py_ssize_t beyond = outer[-1].read if outer else 0, k
+        cdef Py_ssize_t beyond = 0, k
+        for axis in outer:
+            beyond = axis.read  # of the innermost
         if count < p.rows:
             beyond = count * p.row_read
         for k in range(count):

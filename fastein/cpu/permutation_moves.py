@@ -38,8 +38,8 @@ class Block(NamedTuple):
     way
         How (see `fastein.cpu.permutation_kernel`).
     ahead
-        Unless this is 0, ``table[ahead + r]`` is where row ``r`` is `AHEAD` bytes further; there are
-        entries for twice as many rows.
+        Unless this is 0, ``table[ahead + r]`` is where row ``r`` is `AHEAD` bytes further. There
+        are entries for twice as many rows.
     lines
         Room for a line of as many rows as a line has elements.
     """
