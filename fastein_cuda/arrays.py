@@ -30,7 +30,8 @@ def operand_of(array: Any) -> Operand:
     kind = kind_of(type(array))
     if kind is not OTHER or hasattr(array, "__cuda_array_interface__"):
         return kind.operand(array)
-    return OTHER.operand(_imported(array))
+    imported = _imported(array)
+    return kind_of(type(imported)).operand(imported)
 
 
 def _imported(array: Any) -> DeviceArray:

@@ -15,7 +15,7 @@ from fastein.planner import make_plan
 
 from .arrays import operand_of
 from .device import Device
-from .device_array import dense_strides
+from .device_array import LEGACY_STREAM, dense_strides
 from .kinds import Kind, Operand
 from .launch import Executable
 from .target import CudaTarget
@@ -89,6 +89,31 @@ def einsum(
 def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind) -> Any:
     """Run into `target` if there is one, by way of new memory if it overlaps an operand."""
     stream = kind.stream(found[0])
+    others = _other_streams(found, target, stream)
+    if others:
+        for other in others:
+            found[0].device.follow(stream, other)
+        try:
+            return _run_on(stream, entry, found, target, kind)
+        finally:
+            for other in others:  # which may give memory back that is still read
+                found[0].device.follow(other, stream)
+    return _run_on(stream, entry, found, target, kind)
+
+
+def _other_streams(found: list[Operand], target: Operand | None, stream: int) -> set[int]:
+    """Return the streams besides ours that compute an operand, or read `out`."""
+    arrays = found[1:] if target is None else [*found[1:], target]
+    if not arrays or all(x.kind is found[0].kind and x.kind.one_stream for x in arrays):
+        return set()
+    awaited = {x.kind.awaited(x) for x in arrays}
+    return {x or LEGACY_STREAM for x in awaited if x is not None} - {stream or LEGACY_STREAM}
+
+
+def _run_on(
+    stream: int, entry: Entry, found: list[Operand], target: Operand | None, kind: Kind
+) -> Any:
+    """Run on a stream, see `_run`."""
     addresses = [x.address for x in found]
     if target is not None and not any(_overlap(target, x) for x in found):
         if entry.result.nbytes:

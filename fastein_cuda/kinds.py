@@ -99,6 +99,7 @@ class Kind:
     """Arrays that show themselves by `__cuda_array_interface__` alone; results are ours."""
 
     contiguous = False  # whether the library's arrays have no strides
+    one_stream = False  # whether all arrays of the library are computed on the current stream
 
     def operand(self, array: Any) -> Operand:
         """Say where an array lies."""
@@ -113,8 +114,12 @@ class Kind:
 
     def stream(self, operand: Operand) -> int:
         """Return the handle of the stream on which the caller works."""
+        return self.awaited(operand) or LEGACY_STREAM
+
+    def awaited(self, operand: Operand) -> int | None:
+        """Return the stream that computes an array, None where there is nothing to wait for."""
         stream = operand.array.__cuda_array_interface__.get("stream")
-        return LEGACY_STREAM if stream is None else int(stream)
+        return None if stream is None else int(stream)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
         """Return a new array of this kind, and its address."""
@@ -165,18 +170,20 @@ class OwnKind(Kind):
             array.readonly,
         )
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(operand.array.stream)
 
 
 class CuPyKind(Kind):
     """`cupy.ndarray`."""
 
+    one_stream = True
+
     def operand(self, array: Any) -> Operand:
         device = numbered_device(array.device.id)
         return Operand(self, array, array.data.ptr, array.shape, array.strides, array.dtype, device)
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(_library("cupy").cuda.get_current_stream().ptr)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
@@ -192,6 +199,8 @@ class CuPyKind(Kind):
 class TorchKind(Kind):
     """`torch.Tensor` on a CUDA device."""
 
+    one_stream = True
+
     def operand(self, array: Any) -> Operand:
         if array.requires_grad:
             raise TypeError(
@@ -205,7 +214,7 @@ class TorchKind(Kind):
         shape = tuple(array.shape)
         return Operand(self, array, array.data_ptr(), shape, strides, dtype, device)
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(_library("torch").cuda.current_stream(operand.array.device).cuda_stream)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
@@ -225,7 +234,7 @@ class TorchKind(Kind):
 class NumbaKind(Kind):
     """`numba.cuda` device arrays."""
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         stream = operand.array.stream
         return int(stream.handle) if hasattr(stream, "handle") else int(stream)
 
@@ -244,19 +253,19 @@ class JaxKind(Kind):
     """`jax.Array` on a CUDA device: immutable and contiguous, on streams that JAX alone knows."""
 
     contiguous = True
+    one_stream = True
 
     def operand(self, array: Any) -> Operand:
         array.block_until_ready()
         return super().operand(array)
 
-    def stream(self, operand: Operand) -> int:
-        return LEGACY_STREAM
+    def awaited(self, operand: Operand) -> None:
+        return None  # `operand` has waited
 
     def finished(self, result: Any) -> Any:
         result.device.wait(LEGACY_STREAM)
-        # a copy, since JAX would not keep the memory of what it reads by the interface
-        copy = _library("jax").numpy.array(result, copy=True)
-        return copy.block_until_ready()
+        # by DLPack, since JAX would not keep the memory of what it reads by the interface
+        return _library("jax").dlpack.from_dlpack(result)
 
 
 KINDS: dict[str, Kind] = {

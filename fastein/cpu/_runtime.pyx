@@ -20,6 +20,7 @@ from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
+from ._baseline cimport run_in_turn
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
@@ -200,11 +201,13 @@ cdef class NestStep(Step):
         cdef Py_ssize_t threads = 1
         if parallel and self.work >= SHARE_WORK:
             threads = min(<Py_ssize_t>settings.num_threads, n)
-        cdef Py_ssize_t shares = min(tasks(threads, self.work), n)
-        if self.nest.rank and not self.nest.is_summed[0]:
-            shares = max(shares, min(watched_shares(self.work), n))
-        share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
-        return 0
+        cdef Py_ssize_t shares = min(watched_shares(self.work), n)
+        cdef Header own
+        if shares > 1 and self.nest.is_summed[0]:
+            own = header[0]
+            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1)
+        shares = max(shares, min(tasks(threads, self.work), n))
+        return share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
 
     cdef bint sums_in_parts(self) except -1:
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""
