@@ -15,7 +15,8 @@ NUMPY_MACROS = [
     ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
 ]
 ARITHMETIC_MODULES = {
-    f"fastein.cpu.{name}" for name in ("_inner_loops", "_sum_pairs", "_map_pairs", "_triple_pairs")
+    f"fastein.cpu.{name}"
+    for name in ("_inner_loops", "_sum_pairs", "_map_pairs", "_triple_pairs", "_narrow")
 }
 # CYTHON_CCOMPLEX=0: C99 complex products check for NaN and call a library routine; the naive
 # product is both what NumPy computes and what the compiler can vectorise.

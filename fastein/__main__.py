@@ -117,12 +117,13 @@ def _dtype(name: str) -> str:
 
 
 def _dtype_steps(dtypes: Iterable[str]) -> Iterator[Step]:
-    from .cpu.engine import engine_of
+    from .cpu.engine import engines_of
     from .cpu.tile import ARITHMETIC
 
     for dtype in dtypes:
         if dtype in ARITHMETIC:
-            yield f"contractions of {dtype}", engine_of(dtype).build
+            for engine in engines_of(dtype):
+                yield f"contractions of {engine.what}", engine.build
 
 
 def _equation_steps(lines: Iterable[str], dtypes: Iterable[str]) -> Iterator[Step]:

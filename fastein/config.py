@@ -207,9 +207,10 @@ def on_change(listener: Callable[[], None]) -> None:
 
 
 def _apply(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(settings, name, value)
-    changed()
+    if any(getattr(settings, name) != value for name, value in values.items()):
+        for name, value in values.items():
+            setattr(settings, name, value)
+        changed()
 
 
 def changed() -> None:

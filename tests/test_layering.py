@@ -177,6 +177,7 @@ LAZY = {
     "cpu.primitives",
     "cpu.tile_intrinsics",
     "cpu.tile_scatter",
+    "cpu.word_moves",
     "cpu.vector_primitives",
     "cpu.vectors",
 }

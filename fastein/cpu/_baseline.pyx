@@ -40,14 +40,29 @@ cdef int prepare(Header *header, LoopNest nest) except -1:
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A kernel (see the developer docs for the ABI) whose `scratch` is the nest's `Header`."""
+    cdef float carry = 0.0
+    run_share(data, shape, strides, <Header *>scratch, begin, end, True, &carry)
+
+
+cdef void run_in_turn(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
+                      Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """The same where the outermost loop is summed and its shares come one after the other.
+
+    Each adds to what the last one has left, also in the header, which is one call's own.
+    """
     cdef Header *nest = <Header *>scratch
+    run_share(data, shape, strides, nest, begin, end, begin == 0, &nest.carry)
+
+
+cdef inline void run_share(char **data, Py_ssize_t *shape, Py_ssize_t *strides, Header *nest,
+                           Py_ssize_t begin, Py_ssize_t end, bint first,
+                           float *carry) noexcept nogil:
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, k
     cdef char *near_pointers[NEAR]
     cdef Py_ssize_t near_steps[NEAR]
     cdef Py_ssize_t outer[PAIR_OPERANDS]
     cdef char **p = near_pointers
     cdef Py_ssize_t *step = near_steps
-    cdef float carry = 0.0
     if nest.pointers != NULL:
         p = nest.pointers
         step = nest.steps
@@ -55,7 +70,7 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
         p[k] = data[k]
         step[k] = 0
     if rank == 0:
-        stretch(nest, p, step, 1, True, &carry)
+        stretch(nest, p, step, 1, first, carry)
         return
     if begin >= end:
         return
@@ -63,17 +78,17 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
         p[k] += begin * strides[k * rank]
         step[k] = strides[k * rank + last]
     if rank == 1 and nest.pair != NULL and end - begin <= CHUNK:
-        nest.pair(p, step, step, 1, end - begin, True)
+        nest.pair(p, step, step, 1, end - begin, first)
     elif rank == 1:
-        stretch(nest, p, step, end - begin, True, &carry)
+        stretch(nest, p, step, end - begin, first, carry)
     elif rank == 2 and nest.pair != NULL:
         for k in range(nop):
             outer[k] = strides[k * rank]
-        nest.pair(p, outer, step, end - begin, shape[1], True)
+        nest.pair(p, outer, step, end - begin, shape[1], first)
     elif rank == 2:
-        two_loops(nest, p, strides, step, end - begin, shape[1], True, &carry)
+        two_loops(nest, p, strides, step, end - begin, shape[1], first, carry)
     else:
-        walk(nest, p, step, shape, strides, end - begin)
+        walk(nest, p, step, shape, strides, end - begin, first, carry)
 
 
 cdef inline void stretch(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint first,
@@ -137,18 +152,17 @@ cdef void three_loops(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *stri
 
 
 cdef void walk(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *shape, Py_ssize_t *strides,
-               Py_ssize_t outermost) noexcept nogil:
+               Py_ssize_t outermost, bint first, float *carry) noexcept nogil:
     """Step the outer loops like an odometer, the three innermost in loops of their own."""
     cdef int rank = nest.rank, nop = nest.nin + 1, third = rank - 3, axis, k
     cdef Py_ssize_t index[64]
     cdef Py_ssize_t size, count = shape[third] if third else outermost
-    cdef int moved_sums = 0  # outer summed loops that are past their first iteration
-    cdef float carry = 0.0
+    cdef int moved_sums = not first  # outer summed loops that are past their first iteration
     for axis in range(third):
         index[axis] = 0
     while True:
         three_loops(nest, p, step, strides, count, shape[rank - 2], shape[rank - 1],
-                    moved_sums == 0, &carry)
+                    moved_sums == 0, carry)
         axis = third - 1
         if axis < 0:
             return

@@ -123,7 +123,8 @@ cdef class Runner:
         p.side[COLUMNS].pitch = p.side[COLUMNS].grain = tile.column_pitch
         p.shared = schedule.shared
         p.depth = blocks.depth
-        p.packed = tile.arithmetic.itemsize
+        p.packed, p.word = tile.arithmetic.itemsize, tile.arithmetic.steps
+        p.together = schedule.together
         p.itemsize = nest.itemsize
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams

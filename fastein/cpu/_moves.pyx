@@ -17,7 +17,7 @@ from ._words cimport Pair, word
 
 cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p,
                      word *kind) noexcept nogil:
-    """Move a block of words."""
+    """Move a block of words, which may lie anywhere: a complex64 is one, and aligned to 4 bytes."""
     cdef Py_ssize_t columns = shape[0], rows = shape[1], r, c, begin, end
     cdef Py_ssize_t *targets = table + shape[2]
     cdef Py_ssize_t read = p.column_read, written = p.row_written
@@ -31,10 +31,10 @@ cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem 
             to = data[1] + targets[c]
             if written == sizeof(word):
                 for r in range(rows):
-                    (<word *>to)[r] = (<word *>(source + table[r]))[0]
+                    memcpy(to + r * sizeof(word), source + table[r], sizeof(word))
             else:
                 for r in range(rows):
-                    (<word *>(to + r * written))[0] = (<word *>(source + table[r]))[0]
+                    memcpy(to + r * written, source + table[r], sizeof(word))
 
 
 cdef void move1(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,

@@ -7,6 +7,11 @@ from ._problem cimport DIRECT, IN_RUNS, LINE, SLACK, TRANSPOSED, Side, next_widt
 cdef enum:
     STEPS = 256      # of the sum that are packed at a time where rows lie in runs
 
+cdef enum WordWay:   # see fastein.cpu.words
+    SINGLES
+    RUNS
+    ALONG
+
 
 cdef Py_ssize_t block_bytes(Problem *p, int side) noexcept nogil:
     """Room for a packed block of one side."""
@@ -43,6 +48,9 @@ cdef void pack_block(Problem *p, int side, char *source, Py_ssize_t begin, Py_ss
     cdef Py_ssize_t first, width
     offsets(&p.sums, side, k, depth, steps)
     offsets(&s.free, 0, begin, count, places)
+    if p.word > 1:
+        pack_words(p, s, source, steps, depth, places, count, pitch, target, panel)
+        return
     if s.kind == IN_RUNS:
         pack_runs(p, s, source, steps, depth, places, count, pitch, target, rest)
         return
@@ -56,6 +64,42 @@ cdef void pack_block(Problem *p, int side, char *source, Py_ssize_t begin, Py_ss
             pack_gathered(s, source, steps, depth, places + first, width, pitch, target, panel)
         target += panel_bytes(p, pitch, depth)
         first += width
+
+
+cdef void pack_words(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                     Py_ssize_t *places, Py_ssize_t count, Py_ssize_t pitch, char *target,
+                     Py_ssize_t *segments) noexcept nogil:
+    """Pack panels of words, which hold some neighbouring steps of the sum each."""
+    cdef char *data[2]
+    cdef Py_ssize_t[4] shape
+    cdef Py_ssize_t first = 0, panel, start, end, r
+    cdef bint along = s.kind == TRANSPOSED and are_along(p, steps, depth)
+    data[0] = source
+    shape[0], shape[1] = depth, pitch
+    while first < count:
+        panel = start = first
+        first += next_width(p, s, count - first)
+        while start < first:
+            end = start + 1
+            while end < first and (along or places[end] - places[end - 1] == p.itemsize):
+                end += 1
+            for r in range(start, end):
+                segments[r - start] = places[r]
+            shape[2] = end - start
+            shape[3] = ALONG if along else RUNS if end - start >= p.together else SINGLES
+            data[1] = target + (start - panel) * p.packed
+            s.pack(data, shape, steps, NULL, 0, 1)
+            start = end
+        target += panel_bytes(p, pitch, depth)
+
+
+cdef bint are_along(Problem *p, Py_ssize_t *steps, Py_ssize_t depth) noexcept nogil:
+    """Whether the steps of every whole word are contiguous."""
+    cdef Py_ssize_t k
+    for k in range(1, depth // p.word * p.word):
+        if k % p.word and steps[k] - steps[k - 1] != p.itemsize:
+            return False
+    return True
 
 
 cdef inline Py_ssize_t stretch_of(Problem *p, Side *s) noexcept nogil:

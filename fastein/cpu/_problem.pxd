@@ -38,6 +38,8 @@ cdef struct Problem:
     int shared              # the side whose blocks threads share
     Py_ssize_t depth        # of a block: steps of the sum
     Py_ssize_t packed       # bytes of a packed element
+    Py_ssize_t word         # steps of the sum that it holds
+    Py_ssize_t together     # rows of words that are packed at a time where they are contiguous
     Py_ssize_t itemsize     # of the operands and the result
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
@@ -66,9 +68,14 @@ cdef inline Py_ssize_t pitch_of(Side *s, Py_ssize_t count) noexcept nogil:
     return s.grain // 2 * 3 if is_narrow(s, count) else up(count, s.grain)
 
 
+cdef inline Py_ssize_t words_of(Problem *p, Py_ssize_t depth) noexcept nogil:
+    """Packed elements that hold so many steps of the sum."""
+    return (depth + p.word - 1) // p.word
+
+
 cdef inline Py_ssize_t panel_bytes(Problem *p, Py_ssize_t pitch, Py_ssize_t depth) noexcept nogil:
     """A panel's bytes, with the line that writing it may overrun its end by."""
-    return pitch * depth * p.packed + LINE
+    return pitch * words_of(p, depth) * p.packed + LINE
 
 
 cdef inline Py_ssize_t next_width(Problem *p, Side *s, Py_ssize_t left) noexcept nogil:

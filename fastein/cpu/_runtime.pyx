@@ -20,6 +20,7 @@ from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
+from ._baseline cimport run_in_turn
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
@@ -201,11 +202,12 @@ cdef class NestStep(Step):
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
         cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
-        cdef Py_ssize_t shares = threads
-        if self.nest.rank and not self.nest.is_summed[0]:
-            shares = max(shares, min(watched_shares(self.work), n))
-        share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
-        return 0
+        cdef Py_ssize_t shares = min(watched_shares(self.work), n)
+        cdef Header own
+        if shares > 1 and self.nest.is_summed[0]:
+            own = header[0]
+            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1)
+        return share(baseline, data, self.nest, <char *>header, n, threads, max(threads, shares), 1)
 
     cdef bint sums_in_parts(self) except -1:
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""

@@ -29,7 +29,7 @@ from ._threads cimport goes_on
 from ._mirror cimport mirror, strips_of
 from ._panels cimport pack
 from ._problem cimport (
-    COLUMNS, DIRECT, LINE, ROWS, SLACK, Side, panel_bytes, pitch_of, up,
+    COLUMNS, DIRECT, LINE, ROWS, SLACK, Side, panel_bytes, pitch_of, up, words_of,
 )
 from ._streams cimport fence
 from ._tile_tables cimport tabulate
@@ -72,7 +72,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     else:
         tabulate(p, i, height, j, width, k, depth, table)
     data[0], data[1], data[2], data[3] = rows, columns, result, spare
-    shape[0], shape[1], shape[2], shape[3] = depth, table[0], k > 0, 2 * call.streams
+    shape[0], shape[1], shape[2], shape[3] = words_of(p, depth), table[0], k > 0, 2 * call.streams
     shape[4] = p.packed
     if p.side[COLUMNS].kind == DIRECT:
         shape[4] = across.stride[0][across.rank - 1]

@@ -7,7 +7,7 @@ cost them no more than matrices do. The tables are written here, for each block.
 """
 from ._axes cimport offset, offsets
 from ._problem cimport (
-    COLUMNS, DIRECT, ROWS, Side, is_narrow, next_width, panel_bytes, pitch_of, up,
+    COLUMNS, DIRECT, ROWS, Side, is_narrow, next_width, panel_bytes, pitch_of, up, words_of,
 )
 
 cdef enum:
@@ -78,7 +78,7 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     cdef Py_ssize_t *places = spare + p.side[COLUMNS].width
     cdef Py_ssize_t *vectors = places + rows
     cdef Py_ssize_t *steps = vectors + rows
-    cdef Py_ssize_t r
+    cdef Py_ssize_t words = words_of(p, depth), r
     table[0], table[1] = rows, columns
     tabulate_rows(p, i, height, k, depth, out, places, vectors, steps)
     runs[rows - 1] = 1
@@ -86,7 +86,7 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
         runs[r] = runs[r + 1] + 1 if out[r + 1] - out[r] == p.itemsize else 1
     for r in range(p.side[COLUMNS].width):
         spare[r] = r * p.side[ROWS].width * p.itemsize
-    tabulate_columns(p, j, width, k, depth, out_columns, steps + depth, steps + 2 * depth)
+    tabulate_columns(p, j, width, k, depth, out_columns, steps + words, steps + 2 * words)
 
 
 cdef void tabulate_rows(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t k,
@@ -112,7 +112,7 @@ cdef void tabulate_rows(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t 
         vectors[r] = NARROW if is_narrow(s, panel) else (panel + s.grain - 1) // s.grain
         r += panel
         n += 1
-    for r in range(depth):
+    for r in range(words_of(p, depth)):
         steps[r] = r * pitch * p.packed
 
 
@@ -133,5 +133,5 @@ cdef void tabulate_columns(Problem *p, Py_ssize_t j, Py_ssize_t width, Py_ssize_
     offsets(&s.free, 1, j, width, out)
     for c from 0 <= c < width by s.width:
         places[c] = c // s.width * panel_bytes(p, pitch, depth)
-    for c in range(depth):
+    for c in range(words_of(p, depth)):
         steps[c] = c * pitch * p.packed

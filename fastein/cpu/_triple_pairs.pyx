@@ -16,6 +16,7 @@ from ._loop_pairs cimport has_contiguous_rows, pair_t, put
 
 cdef enum:
     LONG = 48  # steps from which the loops by blocks are faster, where there are vectors
+    FEW = 8    # steps that are not worth a vector
 
 
 cdef inline element multiplied(element a, element b, element c) noexcept nogil:
@@ -110,14 +111,41 @@ cdef void contiguous(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize
         p[3], outer[3], p[0], outer[0], p[1], outer[1], p[2], outer[2], m, n, first)
 
 
+cdef hot fill(element *room, element value, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        room[i] = value
+
+
+cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
+                 bint first) noexcept nogil:
+    """As `contiguous`, but inputs may stand still in the inner loop, of less than `LONG` steps."""
+    cdef element room[3][LONG]
+    cdef element *row[3]
+    cdef Py_ssize_t j
+    cdef int k
+    for j in range(m):
+        for k in range(3):
+            row[k] = ahead[element](p[k], j * outer[k])
+            if inner[k] == 0:
+                if j == 0 or outer[k] != 0:
+                    fill[element](room[k], row[k][0], n)
+                row[k] = room[k]
+        multiply_contiguous[element](ahead[element](p[3], j * outer[3]), 0, row[0], 0, row[1], 0,
+                                     row[2], 0, 1, n, first)
+        first = first and outer[3] != 0
+
+
 cdef struct Pairs:
     pair_t summed
     pair_t mapped
     pair_t contiguous
+    pair_t spread
 
 
 cdef inline Pairs pairs_of(element *kind) noexcept nogil:
-    return Pairs(<pair_t>summed[element], <pair_t>mapped[element], <pair_t>contiguous[element])
+    return Pairs(<pair_t>summed[element], <pair_t>mapped[element], <pair_t>contiguous[element],
+                 <pair_t>spread[element])
 
 
 cdef Pairs[KINDS] _pairs = [
@@ -136,4 +164,19 @@ cdef pair_t triple_pair(LoopNest nest) noexcept:
         return NULL
     if nest.is_summed[last]:
         return _pairs[kind].summed
-    return _pairs[kind].contiguous if has_contiguous_rows(nest, 4) else _pairs[kind].mapped
+    if has_contiguous_rows(nest, 4):
+        return _pairs[kind].contiguous
+    if FEW <= nest.size[last] < LONG and can_spread(nest):
+        return _pairs[kind].spread
+    return _pairs[kind].mapped
+
+
+cdef inline bint can_spread(LoopNest nest) noexcept:
+    """Whether all that moves in the innermost loop goes from element to element."""
+    cdef int p
+    cdef Py_ssize_t step
+    for p in range(4):
+        step = nest.stride[p * nest.rank + nest.rank - 1]
+        if step != nest.itemsize and (step != 0 or p == 3):
+            return False
+    return True

@@ -25,6 +25,7 @@ from ..record import Record
 from .isa import host
 from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
+from .words import together
 
 DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
 WIDE_DEPTH = 256
@@ -95,6 +96,8 @@ class Contraction(Record):
     symmetric : bool
         Whether the result is symmetric, and half of it enough to compute, in calls whose operands
         are the same memory.
+    together : int
+        Contiguous rows or columns of words that are packed at a time.
     """
 
     tile: Tile
@@ -111,6 +114,7 @@ class Contraction(Record):
     lanes: Axis | None
     staged: int
     symmetric: bool
+    together: int
 
     def __str__(self) -> str:
         t, blocks = self.tile, self.blocks
@@ -162,8 +166,8 @@ def roles(nest: LoopNest) -> Roles | None:
     return Roles(batch, (rows, columns), sums)
 
 
-def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
-    """Return the schedule of a nest whose axes have these roles."""
+def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = None) -> Contraction:
+    """Return the schedule of a nest whose axes have these roles; `form` is that of the tile."""
     itemsize = nest.itemsize
     out = nest.strides[2]
     holds_unit = [any(out[a] == itemsize for a in group) for group in roles.free]
@@ -177,8 +181,8 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
     columns = _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize))
     free = (rows, columns)
     extent = [_total(group) for group in free]
-    tile = tile_for(nest.dtype.name, host())
-    sums = _sums(axes(roles.sums), free, extent, itemsize)
+    tile = tile_for(nest.dtype.name, host(), form)
+    sums = _sums(axes(roles.sums), free, extent, itemsize, tile.arithmetic.steps == 1)
     batch = _by_stride(axes(roles.batch), 2)
     lanes = None
     if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
@@ -191,7 +195,9 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         strict=True,
     )
     by_matrix = _total(batch) >= 2 * threads
-    grain = sums[-1].size if 0 <= len(sums) - 2 in along else 1
+    grain = tile.arithmetic.steps
+    if grain == 1 and 0 <= len(sums) - 2 in along:
+        grain = sums[-1].size
     staged = 0
     if lanes is not None:
         staged = min(lanes.size, LANES)
@@ -220,6 +226,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int) -> Contraction:
         lanes,
         staged,
         symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
+        together=together(host()),
     )
 
 
@@ -258,12 +265,14 @@ def _sums(
     free: tuple[tuple[Axis, ...], tuple[Axis, ...]],
     extent: list[int],
     itemsize: int,
+    in_parts: bool,
 ) -> tuple[Axis, ...]:
     """Return the summed axes, outermost first.
 
     Innermost is the one along which an operand lies in memory, of the operand of which more is
     packed. If the other operand lies along another one, both are blocked: a part of the one
-    inside the other, so that the lines of both operands are used up while they are near.
+    inside the other, so that the lines of both operands are used up while they are near. (Not where
+    a word is to hold neighbouring steps, which would lie apart.)
     """
     heavier = (0, 1) if extent[0] >= extent[1] else (1, 0)
     needs = [
@@ -276,7 +285,7 @@ def _sums(
         return _by_stride(axes, heavier[0])
     ordered = _by_stride(axes, heavier[0], last=(needs[0], itemsize))
     inner = ordered[-1]
-    if len(needs) == 2 and inner.strides[needs[1]] != itemsize:
+    if in_parts and len(needs) == 2 and inner.strides[needs[1]] != itemsize:
         part = _part(inner.size)
         if part > 1:
             outer = Axis(inner.size // part, tuple([part * n for n in inner.strides]))  # type: ignore[arg-type]
@@ -310,7 +319,7 @@ def _packing(
     )
     if 0 <= along == len(sums) - 2 and _part(sums[-1].size) != sums[-1].size:
         along = -1  # not a part that was split off for this
-    converts = tile.arithmetic.itemsize != itemsize or tile.dtype == "bool"
+    converts = tile.arithmetic.itemsize != itemsize or tile.arithmetic.steps > 1
     few = extent[1 - side] <= DIRECT and not converts and not always
     unit = (tile.vector_rows, tile.columns)[side]
     # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
@@ -338,6 +347,7 @@ def _depth(tile: Tile, total: int, grain: int) -> int:
         most = COMPLEX_DEPTH
     else:
         most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
+    most *= tile.arithmetic.steps
     return total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
 
 
@@ -348,7 +358,7 @@ def _blocks(
     cache = caches()
     itemsize = tile.arithmetic.itemsize
     depth = _depth(tile, total, grain)
-    each = depth * itemsize + TABLES  # bytes of an element of a block
+    each = -(-depth // tile.arithmetic.steps) * itemsize + TABLES  # bytes of an element of a block
     half = cache.second // 2 // each
     shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
     own = 1 - shared
@@ -412,7 +422,8 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
     vectors: float = -(-rows // tile.vector_rows)
     if tile.has_narrow and tile.vector_rows < rows <= tile.vector_rows * 3 // 2:
         vectors = 1.5  # three half vectors
-    cycles = vectors * _up(columns, tile.columns) * total * lanes * tile.vector_bytes / 64
+    steps = total / tile.arithmetic.steps
+    cycles = vectors * _up(columns, tile.columns) * steps * lanes * tile.vector_bytes / 64
     for extent, how in zip((rows, columns), plan.packing, strict=True):
         cycles += extent * total * PACK_CYCLES[how] * lanes
     if plan.free[0][-1].strides[2] != nest.itemsize:

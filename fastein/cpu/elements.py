@@ -31,3 +31,30 @@ ELEMENTS = {
     "uint8": Element(1, 2, "unsigned", "widened to int16"),
     "float16": Element(2, 4, "float", "widened to float32"),
 }
+
+
+class Words(Record):
+    """Words of 32 bits that hold several neighbouring elements, narrowed.
+
+    Attributes
+    ----------
+    source : int
+        Bytes of an element in the operand.
+    bits : int
+        Of an element in a word: its lowest, or 1 for whether it is not 0.
+    """
+
+    source: int
+    bits: int
+
+    @property
+    def steps(self) -> int:
+        """Elements of a word."""
+        return 32 // self.bits
+
+
+WORDS = {
+    "bits1": Words(1, 1),
+    **{f"bytes{size}": Words(size, 8) for size in (1, 2, 4, 8)},
+    **{f"pairs{size}": Words(size, 16) for size in (2, 4, 8)},
+}

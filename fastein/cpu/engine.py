@@ -11,37 +11,47 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from . import packing, permutation_kernel
+from . import packing, permutation_kernel, words
 from ._contraction import Runner
 from .compiler import Kernel
+from .elements import WORDS
 from .isa import host
 from .schedule import Schedule
 from .tiers import Account
-from .tile import ARITHMETIC, kernel, tile_for
+from .tile import DOTS, RESULT_BYTES, Tile, kernel, tile_for
 
 # Less than compiling takes (0.4 s): the kernels serve all contractions of a dtype.
 COMPILE_SECONDS = 0.25
 
 
 class Engine(Account):
-    """The kernels for contractions of one dtype."""
+    """The kernels of one tile, for the contractions of a dtype."""
 
-    __slots__ = ("dtype", "packs")
+    __slots__ = ("packs", "tile")
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, tile: Tile) -> None:
         super().__init__(COMPILE_SECONDS)
-        self.dtype = dtype
+        self.tile = tile
         self.packs: dict[str, Any] = {}
 
+    @property
+    def what(self) -> str:
+        """The dtype, and how narrow its values are to be."""
+        bits = 32 // self.tile.arithmetic.steps
+        narrow = f" of {bits} bits" if self.tile.form and self.tile.result_bytes > 1 else ""
+        return f"{self.tile.dtype}{narrow}"
+
     def kernels(self) -> tuple[Callable[[], object], ...]:
-        return partial(kernel, tile_for(self.dtype, host())), *self._packing().values()
+        return partial(kernel, self.tile), *dict.fromkeys(self._packing().values())
 
     def take(self) -> None:
-        kernel(tile_for(self.dtype, host()))
+        kernel(self.tile)
         self.packs = {how: pack() for how, pack in self._packing().items()}
 
     def _packing(self) -> dict[str, Callable[[], Any]]:
-        element = ARITHMETIC[self.dtype].packed
+        element = self.tile.arithmetic.packed
+        if element in WORDS:  # one kernel packs in all ways
+            return dict.fromkeys(packing.KINDS, partial(words.kernel, element, host()))
         return {how: partial(packing.kernel, how, element, host()) for how in packing.KINDS}
 
     def runner(self, schedule: Schedule) -> Runner:
@@ -69,13 +79,21 @@ class Transposer(Account):
         self.kernel = permutation_kernel.kernel(self.element, host())
 
 
-_engines: dict[str, Engine] = {}
+_engines: dict[Tile, Engine] = {}
 _transposers: dict[str, Transposer] = {}
 
 
-def engine_of(dtype: str) -> Engine:
-    """Return the one engine of a dtype."""
-    return _engines.setdefault(dtype, Engine(dtype))
+def engine_of(dtype: str, form: str | None = None) -> Engine:
+    """Return the one engine of a dtype, with tiles of the form that suits all values or another."""
+    tile = tile_for(dtype, host(), form)
+    return _engines.setdefault(tile, Engine(tile))
+
+
+def engines_of(dtype: str) -> list[Engine]:
+    """Return all engines of a dtype: the one that suits all values, then those of narrow ones."""
+    wide = dtype.startswith(("int", "uint")) and RESULT_BYTES[dtype] > 1
+    forms = DOTS if wide and host().dots else ()
+    return [engine_of(dtype), *[engine_of(dtype, form) for form in forms]]
 
 
 def transposer_of(element: str) -> Transposer:

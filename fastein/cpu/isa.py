@@ -27,22 +27,28 @@ class Isa(Record):
         Number of vector registers.
     half_conversion : bool
         Whether it converts between float16 and float32.
+    dots : bool
+        Whether it multiplies integers of 8 and 16 bits and sums neighbouring products.
     """
 
     name: str
     vector_bytes: int
     registers: int
     half_conversion: bool
+    dots: bool = False
 
 
+AVX512_VNNI = Isa("avx512", 64, 32, half_conversion=True, dots=True)
 AVX512 = Isa("avx512", 64, 32, half_conversion=True)
 AVX2 = Isa("avx2", 32, 16, half_conversion=True)
 NEON = Isa("neon", 16, 32, half_conversion=True)
 PLAIN = Isa("plain", 16, 16, half_conversion=False)
 
 # Widest first, with the features that LLVM must have been told of.
+_AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma", "f16c"}
 _REQUIRED = {
-    AVX512: {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma", "f16c"},
+    AVX512_VNNI: {*_AVX512, "avx512vnni"},
+    AVX512: _AVX512,
     AVX2: {"avx2", "fma", "f16c"},
     NEON: {"neon"},
     PLAIN: set[str](),
@@ -50,6 +56,7 @@ _REQUIRED = {
 
 _NUMPY_NAMES = {
     **dict.fromkeys(("avx512f", "avx512dq", "avx512bw", "avx512vl"), "AVX512_SKX"),
+    "avx512vnni": "AVX512VNNI",
     "avx2": "AVX2",
     "fma": "FMA3",
     "f16c": "F16C",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
-from . import packing, permutation_kernel, tile
+from . import packing, permutation_kernel, tile, words
 from .codegen import CannotCompile
 from .contraction import Contraction
+from .elements import WORDS
 from .isa import host
 from .permutation import Permutation
 from .schedule import Schedule
@@ -36,12 +37,18 @@ def _moves(plan: Permutation) -> str:
 
 def _contraction(plan: Contraction) -> list[tuple[str, str]]:
     element = plan.tile.arithmetic.packed
-    packed = [how for how in dict.fromkeys(plan.packing) if how in packing.KINDS]
     return [
         ("blocks", _blocks(plan)),
-        *[(_title(plan, how), packing.source(how, element, host())) for how in packed],
+        *_packing(plan, element),
         ("tiles of a block of rows and one of columns", tile.source(plan.tile)),
     ]
+
+
+def _packing(plan: Contraction, element: str) -> list[tuple[str, str]]:
+    if element in WORDS:
+        return [("packing a block of rows or of columns", words.source(element, host()))]
+    packed = [how for how in dict.fromkeys(plan.packing) if how in packing.KINDS]
+    return [(_title(plan, how), packing.source(how, element, host())) for how in packed]
 
 
 def _title(plan: Contraction, how: str) -> str:

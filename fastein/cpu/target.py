@@ -77,10 +77,34 @@ def _contraction(step: Contract) -> _runtime.Step:
         engine = engine_of(chosen.nest.dtype.name)
         if settings.jit == "always":
             engine.have()
-        return ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
+        whole = ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
+        return _narrower(chosen, slots, whole)
     if chosen.permutation is not None:
         return _permutation(chosen, chosen.permutation, slots)
     return _substitute(chosen, slots)
+
+
+def _narrower(chosen: Schedule, slots: tuple[int, ...], whole: _runtime.Step) -> _runtime.Step:
+    """Return what multiplies integers as narrow as their values allow; `whole` serves all."""
+    with no_fork:
+        from . import narrow
+    forms = narrow.forms(chosen, settings.num_threads)
+    if not forms:
+        return whole
+    with no_fork:
+        from ._contraction import ContractionStep
+        from ._narrow import NarrowStep
+        from .engine import engine_of
+    steps = []
+    for form, narrower in forms:
+        engine = engine_of(chosen.nest.dtype.name, form)
+        if settings.jit == "always":
+            engine.have()
+        assert narrower.contraction is not None
+        step = ContractionStep(slots, narrower, engine, whole)
+        steps.append((narrow.bound(narrower.contraction), step))
+    axes = [narrow.operand_axes(chosen.nest, k) for k in range(2)]
+    return NarrowStep(slots, chosen.nest, axes, steps, whole)
 
 
 def _permutation(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 3
+VERSION = 4
 
 
 class Arithmetic(Record):
@@ -38,11 +38,14 @@ class Arithmetic(Record):
         LLVM's type of one vector lane.
     itemsize : int
         Bytes of a packed element; one lane, or two for complex.
+    steps : int
+        Steps of the sum in one packed element, a *word*: `fastein.cpu.words`.
     """
 
     packed: str
     lane: str
     itemsize: int
+    steps: int = 1
 
     @property
     def lanes(self) -> int:
@@ -52,19 +55,36 @@ class Arithmetic(Record):
 
 LANE_BYTES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
-# Integers wrap around: 8 bits are multiplied in 16, the narrowest product that processors have.
+# Integers wrap around: 8 bits are multiplied in 16, the narrowest product that processors have
+# without dot products.
 ARITHMETIC = {
     "float32": Arithmetic("raw4", "float", 4),
     "float64": Arithmetic("raw8", "double", 8),
     "complex64": Arithmetic("raw8", "float", 8),
     "complex128": Arithmetic("raw16", "double", 16),
     "float16": Arithmetic("float16", "float", 4),
-    "bool": Arithmetic("bool", "i8", 1),
+    "bool": Arithmetic("bits1", "i32", 4, 32),
     "int8": Arithmetic("int8", "i16", 2),
     "uint8": Arithmetic("uint8", "i16", 2),
     **{f"{s}int16": Arithmetic("raw2", "i16", 2) for s in ("", "u")},
     **{f"{s}int32": Arithmetic("raw4", "i32", 4) for s in ("", "u")},
     **{f"{s}int64": Arithmetic("raw8", "i64", 8) for s in ("", "u")},
+}
+
+
+# Integers by dot products: words of 32 bits hold neighbouring steps of the sum, as signed numbers
+# of 16 bits, or of 8 bits, unsigned in the rows. What wraps around in 32 bits does so in fewer.
+DOTS = {"pairs": 2, "bytes": 4}
+
+
+RESULT_BYTES = {
+    "bool": 1,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "complex64": 8,
+    "complex128": 16,
+    **{f"{sign}int{8 * size}": size for sign in ("", "u") for size in (1, 2, 4, 8)},
 }
 
 
@@ -81,15 +101,20 @@ class Tile(Record):
         Vectors of rows.
     columns : int
         Columns; one accumulator for each vector and column, two for complex.
+    form : str
+        How integers are packed, if they are multiplied by dot products: a key of `DOTS`.
     """
 
     dtype: str
     vector_bytes: int
     vectors: int
     columns: int
+    form: str = ""
 
     @property
     def arithmetic(self) -> Arithmetic:
+        if self.form:
+            return Arithmetic(f"{self.form}{self.result_bytes}", "i32", 4, DOTS[self.form])
         return ARITHMETIC[self.dtype]
 
     @property
@@ -119,7 +144,7 @@ class Tile(Record):
     @property
     def result_bytes(self) -> int:
         """Bytes of one element of the result."""
-        return {"float16": 2, "int8": 1, "uint8": 1}.get(self.dtype, self.arithmetic.itemsize)
+        return RESULT_BYTES[self.dtype]
 
 
 # What a tile's number of vectors is in the kernel's tables if it is three half vectors: for rows
@@ -131,10 +156,16 @@ NARROW = 4
 EXTENTS = {"avx512": (3, 8), "avx2": (2, 6), "neon": (3, 8), "plain": (2, 4)}
 
 
-def tile_for(dtype: str, isa: Isa) -> Tile:
-    """Return the tile of a dtype on a processor."""
+def tile_for(dtype: str, isa: Isa, form: str | None = None) -> Tile:
+    """Return the tile of a dtype on a processor, in the form that serves all its values or another.
+
+    Signed and unsigned integers have the same dot products.
+    """
     vectors, scalars = EXTENTS[isa.name]
-    return Tile(dtype, isa.vector_bytes, vectors, scalars // ARITHMETIC[dtype].lanes)
+    if form is None:
+        form = "bytes" if isa.dots and RESULT_BYTES[dtype] == 1 and dtype != "bool" else ""
+    name = dtype.removeprefix("u") if form else dtype
+    return Tile(name, isa.vector_bytes, vectors, scalars // ARITHMETIC[dtype].lanes, form)
 
 
 def kernel(tile: Tile) -> Kernel:
@@ -148,7 +179,8 @@ def source(tile: Tile) -> str:
     """Return the source of that kernel.
 
     In its arguments, `data` holds the rows, the columns, the result and room for one tile.
-    `shape` is (K, rows, adds, streams, stride, band, reach): the steps of the sum, the rows,
+    `shape` is (K, rows, adds, streams, stride, band, reach): the steps of the sum (or words that
+    hold several each), the rows,
     whether the result is added to, 2 if whole tiles bypass the caches, the bytes between a tile's
     columns, how many rows all columns meet before the next ones, and how far tiles reach over the
     diagonal: those that begin `reach` rows behind their last column, or later, are left out.
@@ -170,9 +202,10 @@ def source(tile: Tile) -> str:
     """
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     narrow = t.vector_rows * 3 // 2
+    words = f" in words of {t.arithmetic.steps} steps" if t.arithmetic.steps > 1 else ""
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
-#     ({t.dtype}; tiles of {t.vectors} x {t.vector_rows} rows and {t.columns} columns)
+#     ({t.dtype}{words}; tiles of {t.vectors} x {t.vector_rows} rows and {t.columns} columns)
 def tiles(data, shape, strides, scratch, begin, end):
     a, b = operand(data, 0, {t.dtype}), operand(data, 1, {t.dtype})
     out, spare = output(data, 2, {t.dtype}), output(data, 3, {t.dtype})

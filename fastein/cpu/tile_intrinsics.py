@@ -11,9 +11,10 @@ from llvmlite import ir
 
 from .tile import LANE_BYTES, NARROW, Tile
 from .tile_scatter import LANES, add, intrinsic_of
-from .vectors import I8, I32, I64
+from .vectors import I8, I32, I64, as_it_is
 
 ASSIGN, ADD, STREAM = range(3)
+DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
 LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
 
 
@@ -161,7 +162,9 @@ class _Emitter:
         for phi, start, following in phis:
             phi.add_incoming(start, before)
             phi.add_incoming(following, loop)
-        builder.cbranch(builder.icmp_signed("<", phis[0][2], depth), loop, after)
+        more = builder.icmp_signed("<", phis[0][2], depth)
+        # unrolled twice, tiles of two vectors of complex or of bytes have too few registers
+        as_it_is(builder, builder.cbranch(more, loop, after))
         builder.position_at_end(after)
         return sums
 
@@ -182,6 +185,9 @@ class _Emitter:
         builder = self.builder
         if self.shape.dtype == "bool":
             return builder.or_(total, builder.and_(x, y))
+        if self.shape.form:
+            name = f"llvm.x86.avx512.{DOT_PRODUCTS[self.shape.form]}.{8 * self.shape.vector_bytes}"
+            return builder.call(self._function(name, 3), [total, x, y])
         if isinstance(self.lane, ir.IntType):
             return builder.add(total, builder.mul(x, y))
         # fused where the processor can, a product and a sum where it cannot
@@ -285,6 +291,14 @@ class _Emitter:
         """Return a vector of accumulators as elements of the result."""
         if self.shape.dtype == "float16":
             return self.builder.fptrunc(total, ir.VectorType(ir.HalfType(), self.width))
+        if not isinstance(self.lane, ir.IntType):
+            return total
+        elements = ir.VectorType(ir.IntType(8 * self.shape.result_bytes), self.width)
+        if self.shape.dtype == "bool":
+            any_step = self.builder.icmp_unsigned("!=", total, ir.Constant(self.vector, None))
+            return self.builder.zext(any_step, elements)
         if self.shape.result_bytes < self.lane_bytes:
-            return self.builder.trunc(total, ir.VectorType(ir.IntType(8), self.width))
+            return self.builder.trunc(total, elements)
+        if self.shape.result_bytes > self.lane_bytes:
+            return self.builder.sext(total, elements)
         return total

@@ -148,7 +148,7 @@ class _Mover:
         lane = LANES[shape.arithmetic.lane]
         if shape.dtype == "float16":
             lane = ir.HalfType()
-        elif shape.result_bytes < shape.arithmetic.itemsize:
+        elif isinstance(lane, ir.IntType):
             lane = ir.IntType(8 * shape.result_bytes)
         self.lane = lane
         self.lanes = shape.arithmetic.lanes  # of one element

@@ -23,6 +23,23 @@ from fastein.cpu.isa import Isa
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
+def as_it_is(builder: Any, latch: Any) -> None:
+    """Have LLVM neither unroll nor vectorise the loop that a branch closes."""
+    module = builder.module
+
+    def hint(*parts: Any) -> Any:
+        return module.add_metadata([ir.MetaDataString(module, parts[0]), *parts[1:]])
+
+    hints = [
+        hint("llvm.loop.unroll.disable"),
+        hint("llvm.loop.vectorize.enable", ir.IntType(1)(0)),
+    ]
+    loop = module.add_metadata(hints)
+    # LLVM knows the description of a loop by its first operand: itself.
+    loop.operands = (loop, *hints)
+    latch.set_metadata("llvm.loop", loop)
+
+
 class Emitter:
     """Emits code that moves elements of one kind by the vectors of one instruction set.
 
@@ -102,23 +119,8 @@ class Emitter:
         counter.add_incoming(builder.add(counter, I64(step), flags=["nsw"]), builder.block)
         latch = builder.branch(head)
         if plain:
-            latch.set_metadata("llvm.loop", self._as_it_is())
+            as_it_is(builder, latch)
         builder.position_at_end(end)
-
-    def _as_it_is(self) -> Any:
-        module = self.builder.module
-
-        def hint(*parts: Any) -> Any:
-            return module.add_metadata([ir.MetaDataString(module, parts[0]), *parts[1:]])
-
-        hints = [
-            hint("llvm.loop.unroll.disable"),
-            hint("llvm.loop.vectorize.enable", ir.IntType(1)(0)),
-        ]
-        loop = module.add_metadata(hints)
-        # LLVM knows the description of a loop by its first operand: itself.
-        loop.operands = (loop, *hints)
-        return loop
 
     def either(
         self,
