@@ -133,8 +133,9 @@ def _start(
     command = [sys.executable, "-m", "fastein_cuda.benchmark", "--suites", ",".join(names)]
     command += ["--worker", str(records), "--skip", str(skip), "--seconds", str(seconds)]
     command += [f"--{name}" for name in how]
-    # JAX would take most of the memory for itself
-    return subprocess.Popen(command, env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+    # JAX would take most of the memory for itself, and round float32 to 11 bits
+    jax = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    return subprocess.Popen(command, env={**os.environ, **jax})
 
 
 def _listen(

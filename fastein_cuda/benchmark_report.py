@@ -130,7 +130,7 @@ def _row(found: Line, names: list[str], machine: Limits | None) -> list[str]:
     return [
         f"``{case.equation}``",
         "×".join(map(str, case.output)) or "scalar",
-        case.dtype,
+        case.precision,
         *[_microseconds(found.seconds.get(name)) for name in names],
         f"{least / own:.2f}" if least and own else "",
         found.error.replace("*", "").replace("`", ""),

@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import fastein
+
 from .device import Device
 from .measurement import Line, limits, line, overheads, told
 from .rivals import let_go
@@ -71,8 +73,11 @@ def work(device: Device, names: list[str], skip: int, seconds: float, tiny: bool
 
 
 def _line(case: Timed, device: Device) -> dict[str, Any]:
-    found: Line = line(case, device)
-    print(case.suite, case.equation, case.output, case.dtype, found.shown, found.error, flush=True)
+    with fastein.config(tf32=case.tf32):
+        found: Line = line(case, device)
+    print(
+        case.suite, case.equation, case.output, case.precision, found.shown, found.error, flush=True
+    )
     return {"seconds": found.seconds, "error": found.error}
 
 

@@ -16,7 +16,7 @@ from fastein.planner import make_plan
 from .arrays import operand_of
 from .device import Device
 from .device_array import LEGACY_STREAM, dense_strides
-from .kinds import Kind, Operand
+from .kinds import Kind, Operand, reach_of
 from .launch import Executable
 from .target import CudaTarget
 
@@ -103,11 +103,14 @@ def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind)
 
 def _other_streams(found: list[Operand], target: Operand | None, stream: int) -> set[int]:
     """Return the streams besides ours that compute an operand, or read `out`."""
-    arrays = found[1:] if target is None else [*found[1:], target]
-    if not arrays or all(x.kind is found[0].kind and x.kind.one_stream for x in arrays):
-        return set()
-    awaited = {x.kind.awaited(x) for x in arrays}
-    return {x or LEGACY_STREAM for x in awaited if x is not None} - {stream or LEGACY_STREAM}
+    others: set[int] = set()
+    ours, kind = stream or LEGACY_STREAM, found[0].kind
+    for x in found if target is None else [*found, target]:
+        if x.kind is not kind or not kind.one_stream:
+            other = x.kind.awaited(x)
+            if other is not None and (other or LEGACY_STREAM) != ours:
+                others.add(other or LEGACY_STREAM)
+    return others
 
 
 def _run_on(
@@ -115,7 +118,7 @@ def _run_on(
 ) -> Any:
     """Run on a stream, see `_run`."""
     addresses = [x.address for x in found]
-    if target is not None and not any(_overlap(target, x) for x in found):
+    if target is not None and not _overlaps(entry, found, target):
         if entry.result.nbytes:
             entry.executable.run(addresses, target.address, stream)
         return target.array
@@ -129,9 +132,14 @@ def _run_on(
     return target.array
 
 
-def _overlap(a: Operand, b: Operand) -> bool:
-    (a_low, a_high), (b_low, b_high) = a.range, b.range
-    return a_low < b_high and b_low < a_high
+def _overlaps(entry: Entry, found: list[Operand], target: Operand) -> bool:
+    """Whether `out` shares bytes with an operand."""
+    low, high = entry.reaches[-1]
+    low, high = low + target.address, high + target.address
+    for operand, (first, end) in zip(found, entry.reaches, strict=False):
+        if operand.address + first < high and low < operand.address + end:
+            return True
+    return False
 
 
 def _copy(source: Operand, target: Operand) -> Entry:
@@ -237,6 +245,8 @@ class Entry(NamedTuple):
     executable: Executable
     result: Layout
     is_view: bool
+    reaches: tuple[tuple[int, int], ...]
+    """How far the bytes of the operands, and of ``out`` if there is one, reach."""
 
 
 def _entry(
@@ -257,7 +267,8 @@ def _entry(
         given = None if target is None else target.layout
         plan = plan_for(subscripts, layouts, given, options[1], chosen)
         is_view = bool(plan.steps) and isinstance(plan.steps[0], View)
-        entry = Entry(chosen.executable(plan), plan.result, is_view)
+        reaches = [*map(reach_of, layouts), *([] if given is None else [reach_of(given)])]
+        entry = Entry(chosen.executable(plan), plan.result, is_view, tuple(reaches))
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = entry

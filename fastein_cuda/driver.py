@@ -122,19 +122,32 @@ def cuda_device(ordinal: int) -> CudaDevice:
     return device
 
 
+class _Here(threading.local):
+    """What a thread has entered."""
+
+    depth = 0
+    pushed = False
+
+
 class _Active:
     """A context that is current within a ``with`` block; what is inside another costs nothing."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._here = threading.local()
+        self._number = int(context)
+        self._current = _driver().cuCtxGetCurrent
+        self._here = _Here()
 
     def __enter__(self) -> None:
         here = self._here
-        here.depth = getattr(here, "depth", 0) + 1
+        here.depth += 1
         if here.depth == 1:
-            here.pushed = int(call("cuCtxGetCurrent")) != int(self._context)
-            if here.pushed:
+            current = int(self._current()[1])
+            here.pushed = False
+            if not current:  # it stays, as the CUDA runtime leaves it
+                call("cuCtxSetCurrent", self._context)
+            elif current != self._number:
+                here.pushed = True
                 call("cuCtxPushCurrent", self._context)
 
     def __exit__(self, *reason: object) -> None:

@@ -15,7 +15,6 @@ import contextlib
 import functools
 import sys
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -78,14 +77,19 @@ class Operand:
     @property
     def range(self) -> tuple[int, int]:
         """The addresses from the lowest to behind the highest byte; empty where it is."""
-        low = high = self.address
-        shape, strides, dtype, _ = self.form
-        if 0 in shape:
-            return low, low
-        for size, stride in zip(shape, strides, strict=True):
-            reach = (size - 1) * stride
-            low, high = low + min(reach, 0), high + max(reach, 0)
-        return low, high + dtype.itemsize
+        low, high = reach_of(self.layout)
+        return self.address + low, self.address + high
+
+
+def reach_of(layout: Layout) -> tuple[int, int]:
+    """Return how far the lowest and the end of the highest byte are from the first element."""
+    if 0 in layout.shape:
+        return 0, 0
+    low = high = 0
+    for size, stride in zip(layout.shape, layout.strides, strict=True):
+        far = (size - 1) * stride
+        low, high = low + min(far, 0), high + max(far, 0)
+    return low, high + layout.dtype.itemsize
 
 
 @functools.cache
@@ -300,11 +304,12 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
 
 def kind_of(array_type: type) -> Kind:
     """Return the kind of a type's arrays."""
-    kind = _kinds.get(array_type)
+    kind = known_kinds.get(array_type)
     if kind is None:
         kind = KINDS.get(array_type.__module__.partition(".")[0], OTHER)
-        _kinds[array_type] = kind
+        known_kinds[array_type] = kind
     return kind
 
 
-_kinds: WeakKeyDictionary[type, Kind] = WeakKeyDictionary()
+#: The kinds of types seen so far.
+known_kinds: dict[type, Kind] = {}

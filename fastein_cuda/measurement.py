@@ -22,10 +22,16 @@ ROUNDS = 5
 ROUND_SECONDS = 0.02  # of calls in a row
 SLOW_SECONDS = 0.5  # a call that takes longer is timed once
 SMALL_CALLS = ("ij,jk->ik", "ij->", "bij,bjk->bik")
-RATED = ("float64", "float32", "float16", "complex128", "complex64")
+RATED = ("float64", "float32", "float16", "bfloat16", "complex128", "complex64")
+HALVES = ("float16", "bfloat16")
 CHECKED_BYTES = 256 << 20  # operands that are compared on the host where no library can
 CHECKED_FLOPS = 4e9
-BOUNDS = {"float64": 1e-10, "complex128": 1e-10, "float16": 2e-2}  # of the largest element
+BOUNDS = {
+    "float64": 1e-10,
+    "complex128": 1e-10,
+    "float16": 2e-2,
+    "bfloat16": 2e-2,
+}  # of the largest element
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class Limits:
 
 def operands(shapes: tuple[tuple[int, ...], ...], dtype: str) -> list[Any]:
     """Return arrays on the device, with values that repeat where there are very many."""
+    if dtype == "bfloat16":
+        import ml_dtypes  # noqa: F401  (makes NumPy know it)
     rng = np.random.default_rng(0)
     return [_filled(rng, shape, dtype) for shape in shapes]
 
@@ -167,7 +175,7 @@ def _host_difference(case: Timed, given: list[Any], answer: Any) -> str:
     """Say how the answer differs from that of the CPU, where that one is soon there."""
     if home_library() != "fastein" or case.nbytes > CHECKED_BYTES or case.flops > CHECKED_FLOPS:
         return ""
-    wide = "float32" if case.dtype == "float16" else case.dtype
+    wide = "float32" if case.dtype in HALVES else case.dtype
     expected = fastein.einsum(case.equation, *[to_host(x).astype(wide) for x in given])
     off = np.abs(to_host(answer).astype(wide) - expected).max(initial=0.0)
     scale = float(np.abs(expected).max(initial=0.0)) or 1.0
@@ -192,11 +200,11 @@ def limits(device: Device, size: int) -> Limits:
     rates = {}
     for dtype in RATED:
         n = size // 2 if dtype == "complex128" else size
-        a, b = operands_of(home, operands(((n, n), (n, n)), dtype))
         product = fastein.einsum if home == "fastein" else _matmul
-        call = partial(product, "ij,jk->ik", a, b)
         work = 8 if dtype.startswith("complex") else 2
         try:
+            a, b = operands_of(home, operands(((n, n), (n, n)), dtype))
+            call = partial(product, "ij,jk->ik", a, b)
             rates[dtype] = work * n**3 / measure({"product": call}, device, 3)["product"]
         except Exception as reason:
             print(f"    product of {dtype}: {told(reason)}", file=sys.stderr)

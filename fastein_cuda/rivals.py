@@ -14,6 +14,7 @@ from typing import Any
 import fastein
 
 from .device import Device
+from .device_array import DeviceArray
 
 Call = Callable[[], Any]
 
@@ -73,12 +74,10 @@ def installed(name: str) -> Any:
 def operands_of(library: str, arrays: list[Any]) -> list[Any]:
     """Return device arrays of ours as those of a library, without a copy where it can."""
     module = installed(library)
-    if library == "torch":
-        return [module.as_tensor(x, device="cuda") for x in arrays]
-    if library == "cupy":
-        return [module.asarray(x) for x in arrays]
     if library == "jax":
         return [module.dlpack.from_dlpack(x) for x in arrays]
+    if library in ("torch", "cupy"):
+        return [module.from_dlpack(x) if type(x) is DeviceArray else x for x in arrays]
     return arrays
 
 

@@ -30,6 +30,7 @@ static int device_attribute(int *value, int attribute, int device) {
 
 static int retain(void **held, int device) { *held = context; return 0; }
 static int context_current(void **held) { *held = current; return 0; }
+static int context_set(void *set) { current = set; return 0; }
 static int context_push(void *pushed) { current = pushed; return 0; }
 static int context_pop(void **popped) { *popped = current; current = 0; return 0; }
 static int context_device(int *device) { *device = 0; return 0; }
@@ -120,7 +121,7 @@ static const struct {
     {"cuDriverGetVersion", driver_version}, {"cuDeviceGetCount", device_count},
     {"cuDeviceGet", device_get}, {"cuDeviceGetName", device_name},
     {"cuDeviceGetAttribute", device_attribute}, {"cuDevicePrimaryCtxRetain", retain},
-    {"cuCtxGetCurrent", context_current}, {"cuCtxPushCurrent", context_push},
+    {"cuCtxGetCurrent", context_current}, {"cuCtxSetCurrent", context_set}, {"cuCtxPushCurrent", context_push},
     {"cuCtxPopCurrent", context_pop}, {"cuCtxGetDevice", context_device},
     {"cuMemPoolCreate", pool_create}, {"cuPointerGetAttribute", pointer_attribute},
     {"cuMemAllocFromPoolAsync", allocate}, {"cuMemFreeAsync", release},

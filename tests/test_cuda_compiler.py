@@ -229,8 +229,44 @@ def test_a_tile_without_vectors(tmp_path):
             well_made(form, (9, 0), tmp_path)
 
 
-def test_wide_indices():
-    assert compiler.cubin(replace(FORMS["matmul"], wide=True), (9, 0)).image
+@needs_disassembler
+@pytest.mark.parametrize("name", ["matmul", "transpose", "stacks", "uneven_stacks"])
+def test_wide_kernels_divide_in_32_bits(name, tmp_path):
+    """A division of 64 bits takes some hundred instructions, by way of floating point."""
+    wide = replace(FORMS[name], wide=True)
+    assert not any(
+        op.startswith(("I2F", "CALL")) for op in well_made(wide, (9, 0), tmp_path).opcodes
+    )
+
+
+def test_vast_indices():
+    assert compiler.cubin(replace(FORMS["matmul"], wide=True, vast=True), (9, 0)).image
+
+
+def test_another_way_to_machine_code(monkeypatch):
+    """Where numba-cuda's inside is not what it was, or nvJitLink is missing: PTX."""
+
+    def missing(*arguments):
+        raise AttributeError("get_cubin")
+
+    monkeypatch.setattr(compiler, "lower", missing)
+    for name in ("stacks", "contraction"):
+        found = compiler.build(FORMS[name], (9, 0))
+        text = found.image.decode()
+        assert text.endswith("\0")
+        assert f".entry {found.entry}" in text
+        assert ".target sm_90a" in text
+    monkeypatch.setattr(compiler, "portable", lambda *_: 1 / 0)
+    with pytest.raises(AttributeError, match="get_cubin"):
+        compiler.build(FORMS["stacks"], (9, 0))
+
+
+def test_a_numba_cuda_of_another_package(monkeypatch):
+    from numba import cuda
+
+    monkeypatch.setattr(cuda, "__file__", "/elsewhere/numba/cuda/__init__.py")
+    with pytest.raises(CudaUnavailableError, match=r"_numba_cuda_redirector\.pth"):
+        compiler.lower(FORMS["fill"], (9, 0))
 
 
 @pytest.fixture

@@ -208,6 +208,10 @@ MUTATIONS = {
     "a stage that has not arrived": ("wait(2)", "wait(3)"),
     "no wait": ("wait(2)", "pass"),
     "no barrier": ("barrier()", "pass"),
+    "the barrier before the wait": (
+        "wait(2)\n        barrier()",
+        "barrier()\n        wait(2)",
+    ),
     "a stage too early": ("if t >= 3:", "if t >= 2:"),
     "the wrong stage": ("((t - 3) % 4)", "((t - 2) % 4)"),
     "a stage that is in use": ("+ (t % 4)", "+ ((t - 1) % 4)"),
@@ -216,7 +220,8 @@ MUTATIONS = {
     "a table too short": ("& 511", "& 255"),
     "rows beyond the edge": ("rows - row_from", "rows - row_from + 64"),
     "the other operand's offsets": ("get(columns_b, line)", "get(rows_a, line)"),
-    "a row too many": ("line < rows))", "line < rows + 9))"),
+    "some rows too many": ("line < rows))", "line < rows + 9))"),
+    "a row too many": ("line < rows))", "line < rows + 1))"),
 }
 
 

@@ -162,6 +162,7 @@ MUTATIONS = {
     "no barrier before the products": ("barrier()", "pass", 1),
     "no barrier after them": ("barrier()", "pass", 2),
     "no wait": ("wait(0)", "pass", 1),
+    "the barrier before the wait": ("wait(0)\n    barrier()", "barrier()\n    wait(0)", 1),
     "the last vector twice": ("clipped(a_from + u, a_all)", "clipped(a_from + u, a_all - 1)", 1),
     "a result too many": ("out_from + u < out_all", "out_from + u < out_all + 9", 1),
     "the next block's items": ("a_from = block_x(items) * ", "a_from = block_x(items) * 2 * ", 1),
