@@ -1,5 +1,7 @@
 """The ahead-of-time nest: every dtype, every loop, and not a byte written beyond the output."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import numbers
@@ -189,6 +191,20 @@ def test_short_rows_one_after_another(dtype, layout):
                 einsum(equation, *operands, out=out, optimize=False)
                 check(out, want, 100)
                 assert only_wrote(out, whole), (equation, sizes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_rows_of_inputs_that_stand_still(dtype):
+    shape = 6, 5
+    matrix, row, column = (numbers(dtype, n, k) for k, n in enumerate([shape, 5, (6, 1)]))
+    inputs = [matrix, *(np.broadcast_to(x, shape) for x in (row, column, row[0]))]
+    for x, y in itertools.product(inputs, repeat=2):
+        want = reference("ij,ij->ij", x, y)
+        whole = np.full((want.size + 128) * want.itemsize, 0xFF, np.uint8)
+        out = whole.view(dtype)[64:-64].reshape(shape)
+        einsum("ij,ij->ij", x, y, out=out, optimize=False)
+        check(out, want, 100)
+        assert only_wrote(out, whole)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -172,6 +172,8 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 # Modules that nothing imports before a kernel is compiled.
 LAZY = {
     "cpu.compiler",
+    "cpu.halves",
+    "cpu.lanes",
     "cpu.moves",
     "cpu.permutation_moves",
     "cpu.primitives",

@@ -109,7 +109,7 @@ def random_cases(count, seed=0):
     while count:
         group, equation = rng.choice(known)
         size = {label: int(2 ** rng.uniform(0, 9)) for label in _labels(equation)}
-        arrays = [*_terms(equation), equation.split("->")[1]]
+        arrays = [*_terms(equation), equation.split("->")[1].replace("...", "z")]
         largest = max(prod(size[label] for label in term) for term in arrays)
         if largest < 10_000 and prod(size.values()) < 1_000_000:
             dtype, layout = rng.choice(ANY_DTYPE), rng.choice(tuple(LAYOUTS))

@@ -269,11 +269,19 @@ cdef hot multiply_short(element *out, element *a, element *x, Py_ssize_t sx, Py_
 cdef void short_rows(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m,
                      Py_ssize_t n, bint first) noexcept nogil:
     """``out[j] = a[j] * x``, the same row or element x for all j."""
-    cdef int x = 0 if outer[0] == 0 else 1, a = 1 - x
+    cdef Py_ssize_t unit = sizeof(element)
+    cdef int a = 0 if is_short(outer[1], outer[0], inner[0], unit, n * unit) else 1, x = 1 - a
     if inner[a] == 0:
         scale_short[element](p[2], p[a], outer[a], p[x], inner[x], m, n)
     else:
         multiply_short[element](p[2], p[a], p[x], inner[x], m, n)
+
+
+cdef inline bint is_short(Py_ssize_t still, Py_ssize_t outer, Py_ssize_t inner, Py_ssize_t unit,
+                          Py_ssize_t row) noexcept nogil:
+    """Whether one input stands still in the outer loop and the other in the inner one, or both
+    loops of the other are one."""
+    return still == 0 and (inner == 0 or (inner == unit and outer == row))
 
 
 # --- choice ---------------------------------------------------------------------------------
@@ -334,15 +342,12 @@ cdef pair_t maps_for(LoopNest nest, Pairs *pairs) noexcept:
 
 
 cdef bint has_short_rows(LoopNest nest) noexcept:
-    """Whether `short_rows` will do, which writes an output that is visited once.
-
-    One input stands still in the outer loop. In the inner one the other does, or both of its loops
-    are one.
-    """
+    """Whether `short_rows` will do, which writes an output that is visited once."""
     cdef int rank = nest.rank, last = rank - 1, near = rank - 2, a
     cdef Py_ssize_t n = nest.size[last], row = n * nest.itemsize
+    cdef Py_ssize_t *first = nest.stride
+    cdef Py_ssize_t *second = nest.stride + rank
     cdef Py_ssize_t *out = nest.stride + 2 * rank
-    cdef Py_ssize_t *other
     for a in range(near):
         if nest.is_summed[a]:
             return False
@@ -350,9 +355,6 @@ cdef bint has_short_rows(LoopNest nest) noexcept:
         return False
     if out[last] != nest.itemsize or out[near] != row:
         return False
-    for a in range(2):
-        other = nest.stride + a * rank
-        if nest.stride[(1 - a) * rank + near] == 0 and (
-                other[last] == 0 or (other[last] == nest.itemsize and other[near] == row)):
-            return True
-    return False
+    return (
+        is_short(second[near], first[near], first[last], nest.itemsize, row)
+        or is_short(first[near], second[near], second[last], nest.itemsize, row))

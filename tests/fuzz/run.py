@@ -10,10 +10,10 @@ import pathlib
 import sys
 import tempfile
 
-import atheris
-
 
 def main() -> None:
+    import atheris  # here, for the tests' collection imports this module
+
     name, *rest = sys.argv[1:]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FASTEIN_CACHE_DIR"] = cache
@@ -23,18 +23,17 @@ def main() -> None:
             from fastein.testing.guided import TARGETS
         again = f"{sys.executable} -P {__file__} {name}"  # how libFuzzer starts more of it
         atheris.Setup([again, *rest], TARGETS[name])
-        count_branches()
+        count_branches(pathlib.Path(atheris.__file__).parent)
         atheris.Fuzz()
 
 
-def count_branches() -> None:
-    """Have libFuzzer read the counters of coverage.c, if that is loaded."""
+def count_branches(folder: pathlib.Path) -> None:
+    """Have the libFuzzer in atheris's folder read the counters of coverage.c, if that is loaded."""
     program = ctypes.CDLL(None)
     if not hasattr(program, "fastein_counters"):
         print("the extension modules' coverage is not counted", file=sys.stderr)
         return
     count = ctypes.c_int.in_dll(program, "fastein_count").value
-    folder = pathlib.Path(atheris.__file__).parent
     (library,) = folder.glob("core_with_libfuzzer.*")
     fuzzer = ctypes.CDLL(str(library))
     for table, size, tell in (
@@ -45,4 +44,5 @@ def count_branches() -> None:
         tell(ctypes.c_void_p(start), ctypes.c_void_p(start + size))
 
 
-main()
+if __name__ == "__main__":
+    main()
