@@ -13,7 +13,7 @@ from numpy cimport ndarray
 import numpy as np
 
 from ._parser import parse, parse_key, sublist_key
-from ._plan_cache cimport Entry, find, generation, remember
+from ._plan_cache cimport Entry, find, generation, outdate, remember
 from ._plan_cache import clear_plans
 from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
@@ -26,12 +26,15 @@ cnp.import_array()
 cdef enum:
     MOST_NAMES = 4096  # equations, option sets
     MOST_DEPTH = 64    # of nested lists
+    MOST_THREAD_COUNTS = 16  # for which plans are kept
 
 
 cdef dict _known_names = {}
-cdef dict _option_sets = {}
-cdef object _defaults = object()  # the options of a call without keywords, until they are built
-cdef object _default_options = None
+cdef dict _option_sets
+cdef Unbuilt _defaults
+cdef dict _by_threads = {}  # these two, for each number of threads
+cdef Py_ssize_t _threads = 0
+cdef tuple _other_settings = None
 cdef object _target = None
 cdef bint _may_be_simple = settings.jit != "always"
 
@@ -460,26 +463,43 @@ cdef object _hashable(object value, int depth):
     return value
 
 
+cdef class Unbuilt:
+    """The options of a call without keywords, built where they are needed."""
+
+    cdef object options
+
+
 cdef object _built(object options):
-    """The `Options` behind the token that stands for a call without keywords."""
-    global _default_options
-    if options is not _defaults:
+    """The `Options` behind what stands for a call without keywords."""
+    cdef Unbuilt unbuilt
+    if type(options) is not Unbuilt:
         return options
-    default = _default_options
-    if default is None:
-        made_in = generation()
-        default = normalised_options()
-        if made_in == generation():
-            _default_options = default
-    return default
+    unbuilt = options
+    if unbuilt.options is None:
+        unbuilt.options = normalised_options()
+    return unbuilt.options
 
 
 def _settings_changed():
-    global _default_options, _may_be_simple
+    """Forget what was made under other settings.
+
+    Plans for other numbers of threads are kept, under options of their own: `threadpoolctl` sets
+    the number back and forth around single calls.
+    """
+    global _may_be_simple, _threads, _other_settings, _defaults, _option_sets
+    cdef Py_ssize_t threads = settings.num_threads
+    others = tuple([x for name, x in settings.as_dict().items() if name != "num_threads"])
+    if others == _other_settings and threads != _threads and len(_by_threads) < MOST_THREAD_COUNTS:
+        outdate()
+    else:
+        clear_plans()
+        _by_threads.clear()
+    _threads, _other_settings = threads, others
     _may_be_simple = settings.jit != "always"
-    clear_plans()
-    _option_sets.clear()
-    _default_options = None
+    if threads not in _by_threads:
+        _by_threads[threads] = Unbuilt(), {}
+    _defaults, _option_sets = _by_threads[threads]
 
 
+_settings_changed()
 on_change(_settings_changed)

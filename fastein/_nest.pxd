@@ -4,6 +4,7 @@ cdef class LoopNest:
     cdef readonly int rank
     cdef readonly Py_ssize_t itemsize
     cdef readonly bint is_half       # float16
+    cdef readonly bint is_extended   # long double and its complex numbers: no vectors, slow stores
     cdef Py_ssize_t *size            # [rank], outermost loop first
     cdef Py_ssize_t *stride          # [(nin + 1) * rank], operand-major, in bytes
     cdef unsigned char *is_summed    # [rank]

@@ -49,6 +49,7 @@ cdef class LoopNest:
         self.dtype = dtype
         self.itemsize = dtype.itemsize
         self.is_half = dtype.char == 'e'
+        self.is_extended = dtype.char in 'gG'
         self.nin = nin
         self.rank = rank
         self.size = <Py_ssize_t *>malloc((cells + 1) * sizeof(Py_ssize_t) + rank + 1)

@@ -17,3 +17,4 @@ cdef Entry find(object subscripts, tuple operands, Py_ssize_t first, object out,
 cdef Entry remember(object subscripts, tuple operands, object out, object options,
                     Executable executable, uint64_t made_in)
 cdef uint64_t generation() noexcept
+cdef void outdate() noexcept

@@ -128,7 +128,7 @@ cdef int64_t *gather(tuple operands, Py_ssize_t first, object out, int64_t *near
 
 
 cdef uint64_t generation() noexcept:
-    """Which settings plans are made under: changes whenever the cache is cleared."""
+    """Which settings plans are made under: another number after each change."""
     return _generation
 
 
@@ -211,10 +211,15 @@ def _used_last(Entry entry):
     return entry.used
 
 
-def clear_plans():
-    """Forget all plans (after a change of the settings, on which plans depend)."""
+cdef void outdate() noexcept:
+    """Have no plan that is in the making now be kept."""
     global _generation
     _generation += 1
+
+
+def clear_plans():
+    """Forget all plans (after a change of the settings, on which plans depend)."""
+    outdate()
     drop_all()
 
 

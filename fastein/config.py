@@ -41,8 +41,9 @@ class Settings:
         Most bytes that wait to be used again once large results are gone.
     cache_dir : str or None
         Where compiled kernels are kept for other processes; None for nowhere.
-    tf32 : bool
-        Whether a GPU may round float32 operands of products to 11 bits.
+    tf32 : bool or '3x'
+        Whether a GPU may round float32 operands of products to 11 bits; ``'3x'``: as two parts of
+        11 bits.
     """
 
     __slots__ = ("buffer_pool", "cache_dir", "jit", "memory_limit", "num_threads", "tf32")
@@ -54,7 +55,7 @@ class Settings:
         memory_limit: int | None,
         buffer_pool: int,
         cache_dir: str | None,
-        tf32: bool = False,
+        tf32: bool | str = False,
     ) -> None:
         self.buffer_pool = buffer_pool
         self.cache_dir = cache_dir
@@ -115,8 +116,8 @@ def _checked(name: str, value: Any) -> Any:
             )
         return value
     if name == "tf32":
-        if not isinstance(value, bool):
-            raise TypeError(f"tf32 must be a bool, not {value!r}")
+        if not isinstance(value, bool) and not (isinstance(value, str) and value == "3x"):
+            raise TypeError(f"tf32 must be True, False or '3x', not {value!r}")
         return value
     if name in ("memory_limit", "cache_dir") and value is None:
         return None
@@ -206,9 +207,10 @@ def on_change(listener: Callable[[], None]) -> None:
 
 
 def _apply(values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        setattr(settings, name, value)
-    changed()
+    if any(getattr(settings, name) != value for name, value in values.items()):
+        for name, value in values.items():
+            setattr(settings, name, value)
+        changed()
 
 
 def changed() -> None:
@@ -240,9 +242,11 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         Directory in which compiled kernels are kept for other processes, None for none. By
         default ``fastein`` in the user's directory for caches; ``FASTEIN_CACHE_DIR`` sets the
         initial value, ``none`` for None.
-    tf32 : bool, optional
+    tf32 : bool or '3x', optional
         Whether products of float32 on a GPU may run on its tensor cores, which round the operands
-        to 11 bits (about 1e-3). False by default; it changes nothing on the CPU.
+        to 11 bits (about 1e-3). ``'3x'``: as three products of the operands' halves, as precise
+        as float32, except that infinite operands give NaN. False by default; it changes nothing
+        on the CPU.
 
     Raises
     ------

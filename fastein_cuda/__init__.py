@@ -23,7 +23,7 @@ __all__ = [
 
 
 def is_available() -> bool:
-    """Whether fastein can run on a GPU here: there are a driver, a device and numba-cuda.
+    """Whether fastein can run on a GPU here: a driver, a device that is not too old, numba-cuda.
 
     Returns
     -------
@@ -37,9 +37,9 @@ def is_available() -> bool:
     """
     from importlib.util import find_spec
 
-    from .driver import device_count
+    from .devices import current_device
 
     try:
-        return find_spec("numba_cuda") is not None and device_count() > 0
+        return find_spec("numba_cuda") is not None and bool(current_device())
     except (CudaUnavailableError, RuntimeError):
         return False

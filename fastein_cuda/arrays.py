@@ -16,7 +16,7 @@ from fastein._dispatch import lies_on_device
 from .device import Device
 from .device_array import LEGACY_STREAM, Allocation, DeviceArray, dense_strides
 from .devices import default_device, numbered_device
-from .kinds import OTHER, Operand, kind_of
+from .kinds import OTHER, Operand, kind_of, known_kinds
 
 
 def operand_of(array: Any) -> Operand:
@@ -27,10 +27,11 @@ def operand_of(array: Any) -> Operand:
     TypeError
         If it is not on a CUDA device.
     """
-    kind = kind_of(type(array))
+    kind = known_kinds.get(type(array)) or kind_of(type(array))
     if kind is not OTHER or hasattr(array, "__cuda_array_interface__"):
         return kind.operand(array)
-    return OTHER.operand(_imported(array))
+    imported = _imported(array)
+    return kind_of(type(imported)).operand(imported)
 
 
 def _imported(array: Any) -> DeviceArray:

@@ -3,311 +3,201 @@
 ::
 
     python -m fastein_cuda.benchmark [--minutes 8] [--suites gemm,memory] [--output docs/benchmarks]
-    python -m fastein_cuda.benchmark --simulate   # the same program on tiny operands, without a GPU
+    python -m fastein_cuda.benchmark --tiny       # the same on tiny operands: whether it runs
+    python -m fastein_cuda.benchmark --simulate   # the same again, without a GPU
 
-It prints versions, measures the bandwidth of a copy and the rates of the library's matrix products,
-then times the suites, everybody in turn, until the minutes are over. Where the limit of an equation
-is known, the share of it that was reached stands beside the time.
+It measures the bandwidth of a copy and the rates of a library's matrix products, then times the
+suites, everybody in turn, each suite within its share of the minutes. Where the limit of an
+equation is known, the share of it that was reached stands beside the time.
+
+A process of its own does the work. When it dies, hangs, or its device answers no more, the case is
+said to have failed and another process goes on with the next. The page is written after each case.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
-import statistics
+import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import fastein
-
-from .arrays import asarray
-from .device import Device
-from .device_array import DeviceArray, dense_strides
+from .benchmark_report import Findings, page, today
+from .benchmark_worker import STUCK, cases_of, speaker, work
 from .devices import CudaUnavailableError, default_device
-from .rivals import Call, EventClock, WallClock, calls, installed, operands_of
+from .measurement import Limits, Line
 from .simulator import simulated
-from .suites import SUITES, Timed, smaller
+from .suites import SUITES, Timed
 
-ROUNDS = 5
-ROUND_SECONDS = 0.02  # of calls in a row
-SMALL_CALLS = ("ij,jk->ik", "ij->", "bij,bjk->bik")
-PACKAGES = ("fastein", "numpy", "numba-cuda", "nvidia-nvvm", "nvidia-nvjitlink", "cuda-bindings",
-            "torch", "cupy-cuda13x", "cupy-cuda12x", "jax", "opt_einsum")  # fmt: skip
+PATIENCE = 60.0  # seconds without a word from the worker, after which it is ended
+MOST_WORKERS = 12
+POLL = 0.2
+FIRST_CASE = 2  # pieces of work before the cases: limits, small calls
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What was measured for one case.
+class Reader:
+    """What the workers have said, turned into findings.
 
     Attributes
     ----------
-    case : Timed
-    seconds : dict
-        The median of each who takes part.
-    error : str
-        Why fastein has no time, or differs from the others.
+    found : Findings
+    done : int
+        Pieces of work that are over, one way or another.
+    ended : bool
+        Whether all is done.
     """
 
-    case: Timed
-    seconds: dict[str, float]
-    error: str = ""
+    def __init__(self, cases: list[tuple[str, Timed]]) -> None:
+        self.found = Findings()
+        self.cases = cases
+        self.done = 0
+        self.ended = False
+        self._begun = -1
 
-    @property
-    def ratio(self) -> float | None:
-        """The best rival's time by fastein's."""
-        rivals = [t for name, t in self.seconds.items() if name != "fastein"]
-        own = self.seconds.get("fastein")
-        return min(rivals) / own if rivals and own else None
+    def take(self, record: dict[str, Any]) -> None:
+        """Take in one record."""
+        about, number = record["about"], record.get("number", -1)
+        if about == "device":
+            self.found.device = record["name"]
+        elif about == "end":
+            self.ended = True
+        elif about == "begin":
+            self._begun = number
+        elif about == "stuck":
+            self.fail(number, f"{record['reason']} (after it the device answered no more)")
+        elif about == "failure":
+            self.fail(number, record["reason"])
+        else:
+            self._finish(about, number, record)
 
+    def _finish(self, about: str, number: int, record: dict[str, Any]) -> None:
+        if about == "limits":
+            kept = ("library", "bandwidth", "rates")
+            self.found.limits = Limits(**{name: record[name] for name in kept})
+        elif about == "small":
+            self.found.small = record["calls"]
+        elif about == "left out":
+            suite = record["suite"]
+            self.found.left_out[suite] = self.found.left_out.get(suite, 0) + 1
+        elif about == "line":
+            _, case = self.cases[number - FIRST_CASE]
+            self.found.lines.append(Line(case, record["seconds"], record["error"]))
+        self.done = number + 1
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the machine reaches: bytes and, for each dtype, operations in a second."""
+    def fail(self, number: int, reason: str) -> None:
+        """Say why a piece of work has no result, or what is to be said of the one it has."""
+        if number < FIRST_CASE:
+            piece = ("the limits", "the small calls")[number] if number >= 0 else "the start"
+            self.found.notes.append(f"{piece}: {reason}")
+        elif number >= self.done:
+            self.found.lines.append(Line(self.cases[number - FIRST_CASE][1], {}, reason))
+        else:
+            last = self.found.lines[-1]
+            self.found.lines[-1] = Line(last.case, last.seconds, f"{last.error} {reason}".strip())
+        self.done = max(self.done, number + 1)
 
-    bandwidth: float
-    rates: dict[str, float]
-
-    def seconds(self, case: Timed) -> float | None:
-        """The least time that a case can take, None where nobody knows."""
-        if not case.flops or case.dtype not in self.rates:
-            return None
-        return max(case.nbytes / self.bandwidth, case.flops / self.rates[case.dtype])
-
-
-def operands(shapes: tuple[tuple[int, ...], ...], dtype: str) -> list[Any]:
-    """Return arrays on the device, with values that repeat where there are very many."""
-    rng = np.random.default_rng(0)
-    return [_filled(rng, shape, dtype) for shape in shapes]
-
-
-def _filled(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Any:
-    """Return an array whose repetition is written by the device."""
-    count = int(np.prod(shape, dtype=np.int64))
-    values = rng.standard_normal(min(count, 1 << 20) or 1)
-    if dtype.startswith(("int", "uint")):
-        values = np.floor(values)
-    some = asarray(values.astype(dtype))
-    copies = -(-count // some.size)
-    all_of_it = some
-    if copies > 1:
-        ones = asarray(np.ones(copies, dtype))
-        all_of_it = fastein.einsum("i,j->ij", ones, some)
-    strides = dense_strides(shape, some.dtype.itemsize)
-    return DeviceArray(all_of_it.address, shape, strides, some.dtype, some.device, all_of_it)
-
-
-def measure(who: dict[str, Call], device: Device, rounds: int = ROUNDS) -> dict[str, float]:
-    """Return the median time of each, taken in turns after a first call that does not count."""
-    real = device.name != "simulator"
-    rounds = rounds if real else 1
-    events: Any = EventClock() if real else WallClock(device)
-    wall = WallClock(device)
-    repeats = {}
-    for name, call in who.items():
-        clock = wall if name == "jax" else events
-        clock.seconds(call, 1)
-        once = clock.seconds(call, 1)
-        repeats[name] = max(1, min(1000, int(ROUND_SECONDS / max(once, 1e-7)))) if real else 1
-    times: dict[str, list[float]] = {name: [] for name in who}
-    for _ in range(rounds):
-        for name, call in who.items():
-            clock = wall if name == "jax" else events
-            times[name].append(clock.seconds(call, repeats[name]))
-    return {name: statistics.median(found) for name, found in times.items()}
+    def fail_begun(self, reason: str) -> None:
+        """Say why the piece of work that was going on when the worker ended has no result."""
+        if self._begun >= self.done or self._begun < 0:
+            self.fail(self._begun, reason)
 
 
-def line(case: Timed, device: Device) -> Line:
-    """Time one case, and compare fastein's answer with another library's."""
-    try:
-        who = calls(case.equation, operands(case.shapes, case.dtype))
-        who["fastein"]()
-    except Exception as reason:
-        return Line(case, {}, f"{type(reason).__name__}: {reason}"[:200])
-    able = {}
-    for name, call in who.items():
-        try:
-            call()
-            able[name] = call
-        except Exception as reason:  # a rival that cannot is left out
-            print(f"    {name}: {type(reason).__name__}", file=sys.stderr)
-    try:
-        difference = _difference(able, case.dtype)
-        return Line(case, measure(able, device), difference)
-    except Exception as reason:
-        return Line(case, {}, f"{type(reason).__name__}: {reason}"[:200])
-
-
-def _difference(who: dict[str, Call], dtype: str) -> str:
-    """Say how fastein's answer differs from torch's or CuPy's, empty where it does not."""
-    other = next((name for name in ("torch", "cupy") if name in who), None)
-    if other is None:
-        return ""
-    library = installed(other)
-    mine, theirs = (library.asarray(who[name]()) for name in ("fastein", other))
-    scale = float(abs(theirs).max()) or 1.0
-    off = float(abs(mine - theirs).max()) / scale
-    bound = {"float64": 1e-10, "complex128": 1e-10, "float16": 2e-2}.get(dtype, 2e-3)
-    return "" if off <= bound else f"differs from {other} by {off:.1e} of the largest element"
-
-
-def limits(device: Device, size: int) -> Limits:
-    """Measure a copy, and the matrix products of a library."""
-    home = next((name for name in ("torch", "cupy") if installed(name)), "fastein")
-    (there, target) = operands_of(home, operands(((size * size,),) * 2, "float32"))
-    copies: dict[str, Call] = {
-        "torch": lambda: target.copy_(there),
-        "cupy": lambda: target.__setitem__(..., there),
-        "fastein": lambda: fastein.einsum("i->i", there, out=target),
-    }
-    bandwidth = 8 * size * size / measure({"copy": copies[home]}, device)["copy"]
-    rates = {}
-    for dtype in ("float64", "float32", "float16", "complex128", "complex64"):
-        n = size // 2 if dtype == "complex128" else size
-        a, b = operands_of(home, operands(((n, n), (n, n)), dtype))
-        product = fastein.einsum if home == "fastein" else _matmul
-        call = partial(product, "ij,jk->ik", a, b)
-        work = 8 if dtype.startswith("complex") else 2
-        rates[dtype] = work * n**3 / measure({"product": call}, device, 3)["product"]
-    return Limits(bandwidth, rates)
-
-
-def _matmul(equation: str, a: Any, b: Any) -> Any:
-    return a @ b
-
-
-def overheads(device: Device) -> dict[str, dict[str, float]]:
-    """Return what a small call costs the host, in seconds, for each who takes part."""
-    found: dict[str, dict[str, float]] = {}
-    for equation in SMALL_CALLS:
-        terms = equation.split("->")[0].split(",")
-        who = calls(equation, operands(tuple([(2,) * len(t) for t in terms]), "float64"))
-        clock = WallClock(device)
-        repeats = 1000 if device.name != "simulator" else 2
-        found[equation] = {}
-        for name, call in who.items():
-            call()
-            found[equation][name] = clock.seconds(call, repeats)
-    return found
-
-
-# --- the report ---------------------------------------------------------------------------------
-
-
-def versions(device: Device) -> list[str]:
-    """Return lines about the machine and what is installed."""
-    lines = [f"{device.name}, Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            lines.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return lines
-
-
-def report(
-    device: Device,
-    found: Limits,
-    small: dict[str, dict[str, float]],
-    lines: list[Line],
-    left_out: int,
-) -> str:
-    """Return the dated page with all tables."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    title = f"{today}: {device.name}"
-    parts = [
-        title,
-        "=" * len(title),
-        "",
-        "Written by `python -m fastein_cuda.benchmark`. Times are medians of interleaved rounds by "
-        "the device's events (JAX: by the clock). Versions: " + "; ".join(versions(device)) + ".",
-        "",
-        f"Copy: {found.bandwidth / 1e12:.2f} TB/s. Matrix products of the library: "
-        + ", ".join(f"{dtype} {rate / 1e12:.1f} TFLOP/s" for dtype, rate in found.rates.items())
-        + ".",
-        "",
-        "What a small call costs, in microseconds:",
-        "",
-        *_table(
-            ["equation", *next(iter(small.values()))],
-            [[eq, *[f"{t * 1e6:.1f}" for t in row.values()]] for eq, row in small.items()],
-        ),
-    ]
-    names = list(dict.fromkeys(name for x in lines for name in x.seconds))
-    for suite in dict.fromkeys(x.case.suite for x in lines):
-        members = [x for x in lines if x.case.suite == suite]
-        ratios = [x.ratio for x in members if x.ratio]
-        parts += ["", suite, "-" * len(suite), ""]
-        if ratios:
-            mean = statistics.geometric_mean(ratios)
-            behind = sum(r < 1 for r in ratios)
-            parts += [f"Best rival / fastein: {mean:.2f} (geometric mean); behind in {behind}.", ""]
-        parts += _table(
-            ["equation", "result", "dtype", *[f"{n} (µs)" for n in names], "of limit", "remark"],
-            [_row(x, names, found) for x in members],
-        )
-    if left_out:
-        parts += ["", f"{left_out} cases were left out when the minutes were over."]
-    return "\n".join(parts) + "\n"
-
-
-def _row(found: Line, names: list[str], machine: Limits) -> list[str]:
-    case = found.case
-    least = machine.seconds(case)
-    own = found.seconds.get("fastein")
-    return [
-        f"``{case.equation}``",
-        "×".join(map(str, case.output)) or "scalar",
-        case.dtype,
-        *[f"{found.seconds[n] * 1e6:.1f}" if n in found.seconds else "" for n in names],
-        f"{least / own:.2f}" if least and own else "",
-        found.error,
-    ]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Return a reStructuredText list-table."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for row in (head, *rows):
-        lines += [f"   {'*' if k == 0 else ' '} - {cell}" for k, cell in enumerate(row)]
-    return lines
-
-
-def run(device: Device, names: list[str], minutes: float, tiny: bool, output: Path) -> Path:
-    """Measure, print what comes out, and write the page; where it was written."""
+def run(
+    names: list[str], minutes: float, how: list[str], output: Path, patience: float = PATIENCE
+) -> Path | None:
+    """Have workers measure, and write the page as it grows; where it is, None without a device."""
     deadline = time.monotonic() + 60 * minutes
-    print("\n".join(versions(device)))
-    found = limits(device, 64 if tiny else 8192)
-    print(f"copy {found.bandwidth / 1e12:.3f} TB/s", found.rates)
-    small = overheads(device)
-    print(small)
-    cases = [case for name in names for case in SUITES[name]()]
-    if tiny:
-        cases = [smaller(case) for case in cases]
-    lines: list[Line] = []
-    for case in cases:
-        if time.monotonic() > deadline:
+    reader = Reader(cases_of(names, bool(how)))
+    path: Path | None = None
+    for _ in range(MOST_WORKERS):
+        with tempfile.TemporaryDirectory() as folder:
+            records = Path(folder, "records")
+            records.touch()
+            worker = _start(names, reader.done, deadline - time.monotonic(), how, records)
+            path = _listen(worker, records, reader, output, deadline, patience) or path
+        if reader.ended or worker.returncode == 1 or time.monotonic() > deadline:
             break
-        lines.append(line(case, device))
-        shown = {name: f"{t * 1e6:.1f}" for name, t in lines[-1].seconds.items()}
-        print(
-            case.suite, case.equation, case.output, case.dtype, shown, lines[-1].error, flush=True
-        )
-    page = report(device, found, small, lines, len(cases) - len(lines))
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    words = "".join(c if c.isalnum() else "-" for c in device.name.split("(")[0].lower())
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / f"{today}-gpu-{words.strip('-')}.rst"
-    path.write_text(page)
-    print(f"written: {path}")
+    if path is not None:
+        _write(path, reader.found)
+        print(f"written: {path}")
     return path
+
+
+def _start(
+    names: list[str], skip: int, seconds: float, how: list[str], records: Path
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "fastein_cuda.benchmark", "--suites", ",".join(names)]
+    command += ["--worker", str(records), "--skip", str(skip), "--seconds", str(seconds)]
+    command += [f"--{name}" for name in how]
+    # JAX would take most of the memory for itself, and round float32 to 11 bits
+    jax = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    return subprocess.Popen(command, env={**os.environ, **jax})
+
+
+def _listen(
+    worker: subprocess.Popen[bytes],
+    records: Path,
+    reader: Reader,
+    output: Path,
+    deadline: float,
+    patience: float,
+) -> Path | None:
+    """Take in what a worker says until it ends, or is ended for its silence or for lack of time."""
+    path: Path | None = None
+    heard = time.monotonic()
+    with records.open() as file:
+        while True:
+            running = worker.poll() is None
+            news = [line for line in iter(file.readline, "") if line.endswith("\n")]
+            for text in news:
+                reader.take(json.loads(text))
+            if news and reader.found.device:
+                heard = time.monotonic()
+                path = _page_path(reader.found, output)
+                _write(path, reader.found)
+            if not running and not news:
+                break
+            late = time.monotonic() > deadline + patience / 2
+            if running and (late or time.monotonic() - heard > patience):
+                worker.kill()
+                worker.wait()
+                reader.fail_begun("ended: " + ("no time left" if late else "it took too long"))
+            time.sleep(0 if news else POLL)
+    if worker.returncode not in (0, 1, STUCK, -9):
+        reader.fail_begun(f"the process ended with status {worker.returncode}")
+    return path
+
+
+def _page_path(found: Findings, output: Path) -> Path:
+    name = found.device.split(";")[0].split("(")[0].lower()
+    words = "".join(c if c.isalnum() else "-" for c in name).strip("-")
+    return output / f"{today()}-gpu-{words}.rst"
+
+
+def _write(path: Path, found: Findings) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(found))
+
+
+def _worker(given: argparse.Namespace, names: list[str]) -> int:
+    """Be the worker; the exit status, 1 where there is no device."""
+    say = speaker(given.worker)
+    if given.simulate:
+        with simulated() as device:
+            say({"about": "device", "name": device.name})
+            return work(device, names, given.skip, given.seconds, True, say)
+    try:
+        chosen = default_device()
+    except CudaUnavailableError as reason:
+        print(reason, file=sys.stderr)
+        return 1
+    with chosen.active():
+        say({"about": "device", "name": f"{chosen.name}; {chosen.machine}"})
+        return work(chosen, names, given.skip, given.seconds, given.tiny, say)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -316,22 +206,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--suites", default=",".join(SUITES))
     parser.add_argument("--output", type=Path, default=Path("docs/benchmarks"))
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--simulate", action="store_true")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--skip", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=0.0, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     names = given.suites.split(",")
     unknown = set(names) - set(SUITES)
     if unknown:
         parser.error(f"no suite is called {', '.join(sorted(unknown))}")
-    if given.simulate:
-        with simulated() as device:
-            run(device, names, given.minutes, True, given.output)
-        return 0
-    try:
-        run(default_device(), names, given.minutes, False, given.output)
-    except CudaUnavailableError as reason:
-        print(reason, file=sys.stderr)
-        return 1
-    return 0
+    if given.worker is not None:
+        return _worker(given, names)
+    how = [name for name in ("tiny", "simulate") if getattr(given, name)]
+    return 0 if run(names, given.minutes, how, given.output) else 1
 
 
 if __name__ == "__main__":

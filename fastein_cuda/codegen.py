@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import contraction_source, nest_source, transposition_source
-from .forms import ContractionForm, Form, NestForm, TranspositionForm
+from . import contraction_source, nest_source, tiny_source, transposition_source
+from .forms import ContractionForm, Form, NestForm, TinyForm, TranspositionForm
 from .naming import Parameter, indented, meaning
 
 #: Goes into the key of every stored cubin: raise it when `render` or the primitives change.
-VERSION = 1
+VERSION = 2
 
 #: Names that generated source uses; `primitives` and `primitives_sim` have them all.
 PRIMITIVES = (
@@ -26,10 +26,14 @@ PRIMITIVES = (
 #: Names that only contractions use, and that depend on their tile.
 TILE_PRIMITIVES = ("multiply", "nothing", "write")
 
+#: Names that only kernels of small loops use, and that depend on their form.
+TINY_PRIMITIVES = ("compute",)
+
 _FAMILIES: dict[type, ModuleType] = {
     NestForm: nest_source,
     TranspositionForm: transposition_source,
     ContractionForm: contraction_source,
+    TinyForm: tiny_source,
 }
 
 
@@ -45,9 +49,10 @@ def render(form: Form) -> str:
 
 
 def parameters(form: Form) -> list[Parameter]:
-    """Return name and kind of each argument: ``'pointer'``, ``'index'`` or ``'count'``.
+    """Return name and kind of each argument: ``'pointer'``, ``'index'``, ``'offset'``, ``'count'``.
 
-    The pointers come first, one per operand. Counts bound loops, and are of 64 bits always.
+    The pointers come first, one per operand. Offsets have 64 bits where the form is wide, indices
+    where it is vast; counts bound loops, and have 64 bits always.
     """
     found: list[Parameter] = _FAMILIES[type(form)].parameters(form)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import linecache
 import os
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -19,7 +20,7 @@ from fastein.store import KernelStore, content_key
 
 from . import codegen
 from .devices import CudaUnavailableError
-from .forms import THREADS, ContractionForm, Form
+from .forms import THREADS, ContractionForm, Form, TinyForm
 
 Capability = tuple[int, int]
 
@@ -33,7 +34,7 @@ class Cubin:
     entry : str
         The kernel's name in it.
     image : bytes
-        The ELF file that the driver loads.
+        The ELF file, or the PTX that ends in a zero, which the driver loads.
     source : str
         The generated source.
     """
@@ -96,13 +97,39 @@ def toolchain() -> tuple[str, ...]:
 
 
 def build(form: Form, capability: Capability) -> Cubin:
-    """Compile a form's kernel."""
-    library = lower(form, capability)
-    return Cubin(
-        library._entry_name,
-        bytes(library.get_cubin(cc=architecture(capability)).code),
-        _rendered(form),
+    """Compile a form's kernel.
+
+    The way is numba-cuda's own from a function to a cubin, which is not part of its interface and
+    needs nvJitLink; where it fails, PTX does, which the driver compiles.
+    """
+    try:
+        library = lower(form, capability)
+        image = bytes(library.get_cubin(cc=architecture(capability)).code)
+        return Cubin(library._entry_name, image, _rendered(form))
+    except CudaUnavailableError:
+        raise
+    except Exception as reason:
+        try:
+            return portable(form, capability)
+        except Exception:
+            raise reason from None
+
+
+def portable(form: Form, capability: Capability) -> Cubin:
+    """Compile a form's kernel to PTX, by numba-cuda's public function, for the driver to finish."""
+    from numba import cuda
+
+    text, _ = cuda.compile(
+        _define(form, capability),
+        cuda.types.void(*_signature(form)),
+        device=False,
+        abi="numba",
+        output="ptx",
+        cc=architecture(capability),
+        launch_bounds=(THREADS, form.resident),
     )
+    (entry,) = re.findall(r"\.entry\s+([\w$]+)", text)
+    return Cubin(entry, text.encode() + bytes(1), _rendered(form))
 
 
 def lower(form: Form, capability: Capability) -> Any:
@@ -117,6 +144,7 @@ def lower(form: Form, capability: Capability) -> Any:
         raise CudaUnavailableError(
             "compiling a kernel for the GPU needs numba-cuda: pip install 'fastein[cuda]'"
         )
+    check_numba()
     from numba.cuda import types
     from numba.cuda.compiler import _compile_pyfunc_with_fixup
     from numba.cuda.core.compiler_lock import global_compiler_lock
@@ -133,6 +161,24 @@ def lower(form: Form, capability: Capability) -> Any:
     return library
 
 
+def check_numba() -> None:
+    """See that `numba.cuda` is numba-cuda's.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If it is the one that numba itself still has, which lacks what kernels need.
+    """
+    from numba import cuda
+
+    if "numba_cuda" not in str(cuda.__file__):
+        raise CudaUnavailableError(
+            f"numba.cuda comes from {cuda.__file__}, not from numba-cuda: its file "
+            "_numba_cuda_redirector.pth is not read in this environment; install numba-cuda and "
+            "numba in the same site-packages"
+        )
+
+
 def architecture(capability: Capability) -> tuple[int, int, str]:
     """Return the architecture, with the instructions that only this generation has."""
     return (*capability, "a" if capability >= (9, 0) else "")
@@ -144,7 +190,11 @@ def _signature(form: Form) -> list[Any]:
 
     from .values import Index, Pointer
 
-    index = Index(64 if form.wide else 32)
+    integers = {
+        "index": Index(64 if form.vast else 32),
+        "offset": Index(64 if form.wide else 32),
+        "count": types.int64,
+    }
     kinds = []
     operand = 0
     for _, kind in codegen.parameters(form):
@@ -159,7 +209,7 @@ def _signature(form: Form) -> list[Any]:
             )
             operand += 1
         else:
-            kinds.append(index if kind == "index" else types.int64)
+            kinds.append(integers[kind])
     return kinds
 
 
@@ -173,6 +223,10 @@ def _define(form: Form, capability: Capability) -> Any:
         from .tile_primitives import tile_primitives
 
         names.update(tile_primitives(form.tile, capability))
+    elif isinstance(form, TinyForm):
+        from .tiny_primitives import tiny_primitives
+
+        names.update(tiny_primitives(form))
     filename = f"<fastein_cuda kernel {content_key(source)[:16]}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), names)

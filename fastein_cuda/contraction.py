@@ -33,6 +33,7 @@ TILES = {
     ("dmma", 16): ((64, 64, 8),),
     ("hmma", 2): ((128, 256, 32), (128, 128, 32), (64, 64, 32)),
     ("tf32", 4): ((128, 128, 32), (64, 64, 32)),
+    ("tf32x3", 4): ((128, 128, 32), (64, 64, 32)),
     ("simt", 1): ((128, 128, 16), (64, 64, 16)),
     ("simt", 2): ((128, 128, 16), (64, 64, 16)),
     ("simt", 4): ((128, 128, 16), (64, 64, 16)),
@@ -147,7 +148,7 @@ def contraction(loops: Loops, machine: Machine, vectors: bool) -> ContractionSch
         tile=tile,
         stored=(*ordered.stored[:2], loops.arithmetic if splits > 1 else ordered.stored[2]),
         axes=counts,
-        moves=tuple(["".join(["1" if n else "0" for n in row]) for row in ordered.strides]),
+        moves=ordered.moves,
         alignment=_alignment(ordered, tile, vectors, splits > 1),
         partial=splits > 1,
         wide=is_wide(ordered),
@@ -203,7 +204,7 @@ def _tile(
     element = loops.elements[0]
     unit = UNITS.get(element.name, "simt")
     if machine.tf32 and element.name == "float32":
-        unit = "tf32"
+        unit = "tf32" if machine.tf32 is True else "tf32x3"
     for size in TILES[unit, element.itemsize]:
         tile = _tile_of(loops, counts, size, unit, machine, vectors)
         blocks = extents[0] * -(-extents[1] // tile.rows) * -(-extents[2] // tile.columns)

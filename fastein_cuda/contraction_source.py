@@ -24,7 +24,7 @@ from .naming import (
     indented,
     offset,
     size_name,
-    step_name,
+    steps,
     unravelled,
 )
 from .tile import COLUMNS, ROWS
@@ -52,12 +52,10 @@ def parameters(form: ContractionForm) -> list[Parameter]:
     for loops in groups(form).values():
         for loop in loops[1:]:
             names += divided(size_name(form, loop))
-    for op in range(2 if form.partial else 3):
-        moving = [loop for loop in range(form.rank) if form.moves[op][loop] == "1"]
-        names += [step_name(form, op, loop) for loop in moving]
     return [
         *[(name, "pointer") for name in (*OPERANDS, "out")],
         *[(name, "index") for name in names],
+        *steps(form, range(2 if form.partial else 3)),
         ("span", "count"),
     ]
 

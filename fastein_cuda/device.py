@@ -42,6 +42,9 @@ class Device(Protocol):
     def name(self) -> str: ...
 
     @property
+    def ordinal(self) -> int: ...
+
+    @property
     def machine(self) -> Machine: ...
 
     def allocate(self, nbytes: int, stream: int) -> int:
@@ -60,8 +63,16 @@ class Device(Protocol):
         """Copy device memory into a C-contiguous host array, and wait for it."""
         ...
 
+    def trim(self) -> None:
+        """Give memory that nobody has now back to the system."""
+        ...
+
     def wait(self, stream: int) -> None:
         """Wait for what a stream has to do."""
+        ...
+
+    def follow(self, stream: int, other: int) -> None:
+        """Have a stream wait for what another one has to do by now."""
         ...
 
     def active(self) -> AbstractContextManager[None]:

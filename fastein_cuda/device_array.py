@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .device import Device
+from .dlpack import CUDA, capsule_of
 
 LEGACY_STREAM = 1
 
@@ -85,6 +86,43 @@ class DeviceArray:
             "version": 3,
             "stream": self.stream or LEGACY_STREAM,
         }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CUDA, self.device.ordinal
+
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Return a capsule of DLPack, for `from_dlpack` of other libraries.
+
+        Parameters
+        ----------
+        stream : int, optional
+            The stream on which the caller will read: it waits for what computes this array. None
+            is the legacy default stream; -1 asks for no wait.
+        max_version, dl_device, copy : optional
+            As in the array API standard; there are no copies, to other devices neither.
+
+        Raises
+        ------
+        BufferError
+            If the array is read-only, or DLPack cannot describe it.
+        """
+        if copy or (dl_device is not None and dl_device != self.__dlpack_device__()):
+            raise BufferError("DLPack's copies are not made here: fastein_cuda.to_host copies")
+        if self.readonly:
+            raise BufferError("this array is read-only, which DLPack's first version cannot say")
+        reader = LEGACY_STREAM if stream is None else stream
+        if reader != -1 and (reader or LEGACY_STREAM) != (self.stream or LEGACY_STREAM):
+            self.device.follow(reader, self.stream)
+        return capsule_of(
+            self.address, self.shape, self.strides, self.dtype, self.device.ordinal, self
+        )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         raise TypeError("this array is on a GPU; fastein_cuda.to_host copies it to the host")

@@ -15,8 +15,8 @@ from fastein.planner import make_plan
 
 from .arrays import operand_of
 from .device import Device
-from .device_array import dense_strides
-from .kinds import Kind, Operand
+from .device_array import LEGACY_STREAM, dense_strides
+from .kinds import Kind, Operand, reach_of
 from .launch import Executable
 from .target import CudaTarget
 
@@ -89,8 +89,36 @@ def einsum(
 def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind) -> Any:
     """Run into `target` if there is one, by way of new memory if it overlaps an operand."""
     stream = kind.stream(found[0])
+    others = _other_streams(found, target, stream)
+    if others:
+        for other in others:
+            found[0].device.follow(stream, other)
+        try:
+            return _run_on(stream, entry, found, target, kind)
+        finally:
+            for other in others:  # which may give memory back that is still read
+                found[0].device.follow(other, stream)
+    return _run_on(stream, entry, found, target, kind)
+
+
+def _other_streams(found: list[Operand], target: Operand | None, stream: int) -> set[int]:
+    """Return the streams besides ours that compute an operand, or read `out`."""
+    others: set[int] = set()
+    ours, kind = stream or LEGACY_STREAM, found[0].kind
+    for x in found if target is None else [*found, target]:
+        if x.kind is not kind or not kind.one_stream:
+            other = x.kind.awaited(x)
+            if other is not None and (other or LEGACY_STREAM) != ours:
+                others.add(other or LEGACY_STREAM)
+    return others
+
+
+def _run_on(
+    stream: int, entry: Entry, found: list[Operand], target: Operand | None, kind: Kind
+) -> Any:
+    """Run on a stream, see `_run`."""
     addresses = [x.address for x in found]
-    if target is not None and not any(_overlap(target, x) for x in found):
+    if target is not None and not _overlaps(entry, found, target):
         if entry.result.nbytes:
             entry.executable.run(addresses, target.address, stream)
         return target.array
@@ -104,9 +132,14 @@ def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind)
     return target.array
 
 
-def _overlap(a: Operand, b: Operand) -> bool:
-    (a_low, a_high), (b_low, b_high) = a.range, b.range
-    return a_low < b_high and b_low < a_high
+def _overlaps(entry: Entry, found: list[Operand], target: Operand) -> bool:
+    """Whether `out` shares bytes with an operand."""
+    low, high = entry.reaches[-1]
+    low, high = low + target.address, high + target.address
+    for operand, (first, end) in zip(found, entry.reaches, strict=False):
+        if operand.address + first < high and low < operand.address + end:
+            return True
+    return False
 
 
 def _copy(source: Operand, target: Operand) -> Entry:
@@ -212,6 +245,8 @@ class Entry(NamedTuple):
     executable: Executable
     result: Layout
     is_view: bool
+    reaches: tuple[tuple[int, int], ...]
+    """How far the bytes of the operands, and of ``out`` if there is one, reach."""
 
 
 def _entry(
@@ -232,7 +267,8 @@ def _entry(
         given = None if target is None else target.layout
         plan = plan_for(subscripts, layouts, given, options[1], chosen)
         is_view = bool(plan.steps) and isinstance(plan.steps[0], View)
-        entry = Entry(chosen.executable(plan), plan.result, is_view)
+        reaches = [*map(reach_of, layouts), *([] if given is None else [reach_of(given)])]
+        entry = Entry(chosen.executable(plan), plan.result, is_view, tuple(reaches))
         if len(_plans) >= MOST_PLANS:
             _plans.clear()
         _plans[key] = entry

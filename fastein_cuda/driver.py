@@ -6,17 +6,43 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import codegen
 from .device import Launch
 from .devices import CudaUnavailableError
-from .forms import THREADS
-from .machine import Machine
+from .forms import THREADS, Form
+from .machine import LEAST_CAPABILITY, Machine
 
+if TYPE_CHECKING:
+    from .compiler import Cubin
+
+WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING
 STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel has without asking
+
+
+#: What the driver says of images that it is too old for.
+UNREADABLE = frozenset(
+    f"CUDA_ERROR_{name}"
+    for name in ("INVALID_IMAGE", "NO_BINARY_FOR_GPU", "UNSUPPORTED_PTX_VERSION", "INVALID_PTX",
+                 "INVALID_SOURCE", "UNKNOWN")
+)  # fmt: skip
+
+
+class CudaError(RuntimeError):
+    """The driver refused a call, or an earlier kernel failed.
+
+    Attributes
+    ----------
+    status : str
+        What it said, as ``'CUDA_ERROR_ILLEGAL_ADDRESS'``.
+    """
+
+    def __init__(self, name: str, status: str) -> None:
+        super().__init__(f"{name}: {status}")
+        self.status = status
 
 
 @functools.cache
@@ -48,13 +74,13 @@ def call(name: str, *arguments: Any) -> Any:
 
     Raises
     ------
-    RuntimeError
+    CudaError
         If it fails.
     """
     driver = _driver()
     status, *results = getattr(driver, name)(*arguments)
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"{name}: {status.name}")
+        raise CudaError(name, status.name)
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -78,8 +104,29 @@ def ordinal_of(address: int) -> int:
 
 @functools.cache
 def cuda_device(ordinal: int) -> CudaDevice:
-    """Return a device by its number: always the same object."""
-    return CudaDevice(ordinal)
+    """Return a device by its number: always the same object.
+
+    Raises
+    ------
+    CudaUnavailableError
+        If it is too old.
+    """
+    device = CudaDevice(ordinal)
+    if device.machine.capability < LEAST_CAPABILITY:
+        found, least = (
+            ".".join(map(str, x)) for x in (device.machine.capability, LEAST_CAPABILITY)
+        )
+        raise CudaUnavailableError(
+            f"{device.name} has compute capability {found}: fastein needs {least} or later"
+        )
+    return device
+
+
+class _Here(threading.local):
+    """What a thread has entered."""
+
+    depth = 0
+    pushed = False
 
 
 class _Active:
@@ -87,14 +134,20 @@ class _Active:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._here = threading.local()
+        self._number = int(context)
+        self._current = _driver().cuCtxGetCurrent
+        self._here = _Here()
 
     def __enter__(self) -> None:
         here = self._here
-        here.depth = getattr(here, "depth", 0) + 1
+        here.depth += 1
         if here.depth == 1:
-            here.pushed = int(call("cuCtxGetCurrent")) != int(self._context)
-            if here.pushed:
+            current = int(self._current()[1])
+            here.pushed = False
+            if not current:  # it stays, as the CUDA runtime leaves it
+                call("cuCtxSetCurrent", self._context)
+            elif current != self._number:
+                here.pushed = True
                 call("cuCtxPushCurrent", self._context)
 
     def __exit__(self, *reason: object) -> None:
@@ -108,6 +161,7 @@ class CudaDevice:
     """One GPU: its primary context, a pool of memory, and the kernels loaded so far."""
 
     def __init__(self, ordinal: int) -> None:
+        self.ordinal = ordinal
         self._handle = call("cuDeviceGet", ordinal)
         self._context = call("cuDevicePrimaryCtxRetain", self._handle)
         name = call("cuDeviceGetName", 200, self._handle)
@@ -120,7 +174,8 @@ class CudaDevice:
             self._attribute("MULTIPROCESSOR_COUNT"),
             self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"),
         )
-        self._pool = self._new_pool(ordinal)
+        has_pools = self._attribute("MEMORY_POOLS_SUPPORTED")  # some virtual GPUs have none
+        self._pool = self._new_pool(ordinal) if has_pools else None
         self._functions: dict[str, Any] = {}
         self._active = _Active(self._context)
         self._allocate = _driver().cuMemAllocFromPoolAsync
@@ -148,14 +203,20 @@ class CudaDevice:
 
     def allocate(self, nbytes: int, stream: int) -> int:
         with self._active:
-            status, address = self._allocate(nbytes, self._pool, stream)
+            if self._pool is None:
+                status, address = _driver().cuMemAlloc(nbytes)
+            else:
+                status, address = self._allocate(nbytes, self._pool, stream)
         if status:
             raise MemoryError(f"{self.name} has no {nbytes} bytes left: {status.name}")
         return int(address)
 
     def release(self, address: int, stream: int) -> None:
         with self._active:
-            self._release(address, stream)
+            if self._pool is None:
+                _driver().cuMemFree(address)  # once the device is done with everything
+            else:
+                self._release(address, stream)
 
     def to_device(self, address: int, host: np.ndarray, stream: int) -> None:
         with self._active:
@@ -167,9 +228,23 @@ class CudaDevice:
             call("cuMemcpyDtoHAsync", host.ctypes.data, address, host.nbytes, stream)
             call("cuStreamSynchronize", stream)
 
+    def trim(self) -> None:
+        if self._pool is not None:
+            with self._active:
+                call("cuMemPoolTrimTo", self._pool, 0)
+
     def wait(self, stream: int) -> None:
         with self._active:
             call("cuStreamSynchronize", stream)
+
+    def follow(self, stream: int, other: int) -> None:
+        with self._active:
+            event = call("cuEventCreate", WITHOUT_TIME)
+            try:
+                call("cuEventRecord", event, other)
+                call("cuStreamWaitEvent", stream, event, 0)
+            finally:
+                call("cuEventDestroy", event)  # once it has happened
 
     def prepare(self, launch: Launch) -> Callable[[list[int], int], None]:
         """Return what runs a launch, given the operands' addresses and a stream."""
@@ -194,7 +269,7 @@ class CudaDevice:
                     function, columns, rows, 1, THREADS, 1, 1, shared, stream, arguments, 0
                 )
             if status != success:
-                raise RuntimeError(f"cuLaunchKernel: {status.name}")
+                raise CudaError("cuLaunchKernel", status.name)
 
         run.keepalive = places  # type: ignore[attr-defined]
         return run
@@ -207,8 +282,7 @@ class CudaDevice:
         function = self._functions.get(compiled.entry)
         with self._active:
             if function is None:
-                module = call("cuModuleLoadData", compiled.image)
-                function = call("cuModuleGetFunction", module, compiled.entry.encode())
+                function = self._loaded(compiled, launch.form)
                 self._functions[compiled.entry] = function
             if launch.shared > STATIC_SHARED:
                 attribute = (
@@ -216,3 +290,30 @@ class CudaDevice:
                 )
                 call("cuFuncSetAttribute", function, attribute, launch.shared)
         return function
+
+    def _loaded(self, compiled: Cubin, form: Form) -> Any:
+        """Load machine code; if the driver cannot read it, PTX that it compiles itself.
+
+        Raises
+        ------
+        CudaUnavailableError
+            If the driver reads neither, being older than the compiler.
+        """
+        from .compiler import portable, toolchain
+
+        try:
+            module = call("cuModuleLoadData", compiled.image)
+        except CudaError as reason:
+            if reason.status not in UNREADABLE:
+                raise
+            compiled = portable(form, self.machine.capability)
+            try:
+                module = call("cuModuleLoadData", compiled.image)
+            except CudaError as still:
+                version = int(call("cuDriverGetVersion"))
+                raise CudaUnavailableError(
+                    f"the driver of CUDA {version // 1000}.{version % 1000 // 10} cannot load "
+                    f"kernels made by {', '.join(toolchain())} ({reason.status}, {still.status}): "
+                    "install a compiler of the driver's age, see fastein's page on GPUs"
+                ) from reason
+        return call("cuModuleGetFunction", module, compiled.entry.encode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .elements import ELEMENTS, Element
 from .tile import Tile
 
 THREADS = 256  # of a block
@@ -18,6 +19,7 @@ class _Form:
 
     __slots__ = ()
 
+    vast: bool  # whether items or terms take 64 bits to count
     resident = 1  # blocks that a multiprocessor is to hold at once, at the least
     stored: tuple[str, ...]
     moves: tuple[str, ...]
@@ -61,7 +63,9 @@ class NestForm(_Form):
     partial : bool
         Whether the output is the partial sums of a block.
     wide : bool
-        Whether indices need 64 bits.
+        Whether an element can lie so far from the first one that 32 bits do not reach it.
+    vast : bool
+        Whether items or terms take 64 bits to count.
     """
 
     stored: tuple[str, ...]
@@ -75,6 +79,7 @@ class NestForm(_Form):
     parts: int
     partial: bool
     wide: bool
+    vast: bool = False
 
     @property
     def columns(self) -> int:
@@ -105,6 +110,7 @@ class TranspositionForm(_Form):
     staged: tuple[bool, ...]
     edge: int
     wide: bool
+    vast: bool = False
 
     def lanes_of(self, operand: int) -> int:
         """Return how many neighbours of an operand one instruction reads or writes."""
@@ -155,6 +161,11 @@ class ContractionForm(_Form):
         return self.tile.resident
 
     @property
+    def vast(self) -> bool:  # type: ignore[override]
+        """Whether indices take 64 bits: where offsets do, since tables have both."""
+        return self.wide
+
+    @property
     def slot(self) -> int:
         """Bytes of one offset in a table."""
         return 8 if self.wide else 4
@@ -174,4 +185,126 @@ class ContractionForm(_Form):
         return self.tables + self.tile.stages * self.tile.stage
 
 
-Form = NestForm | TranspositionForm | ContractionForm
+@dataclass(frozen=True, slots=True)
+class Block:
+    """How the elements that one item has of an operand lie in shared memory.
+
+    Attributes
+    ----------
+    mode : str
+        ``'run'``: the items follow each other in memory without gaps, and are copied as they lie;
+        ``'spread'``: neighbouring threads copy the same element of neighbouring items;
+        ``'single'``: all items have the same elements.
+    count : int
+        Elements of an item.
+    steps : tuple of int
+        Elements between iterations of each small loop.
+    pitch : int
+        Elements from item to item.
+    lanes : int
+        Neighbours that are copied at once.
+    together : int
+        Neighbours that a thread reads from shared memory at once.
+    """
+
+    mode: str
+    count: int
+    steps: tuple[int, ...]
+    pitch: int
+    lanes: int
+    together: int
+
+    @property
+    def padded(self) -> bool:
+        """Whether there are gaps between items."""
+        return self.mode == "run" and self.pitch != self.count
+
+
+@dataclass(frozen=True, slots=True)
+class TinyForm(_Form):
+    """The static key of a kernel for many items of small loops, which are unrolled.
+
+    Attributes
+    ----------
+    stored, arithmetic, moves, alignment, wide, vast
+        As in `NestForm`; the batch's loops come before the small ones.
+    sizes : tuple of int
+        Of the small loops, those of the output first.
+    outputs : int
+        Number of small loops of the output.
+    blocks : tuple of Block
+    split : int
+        The small loop that an item's threads share, -1 if there is one thread.
+    share : int
+        Threads of an item.
+    """
+
+    stored: tuple[str, ...]
+    arithmetic: str
+    moves: tuple[str, ...]
+    alignment: tuple[int, ...]
+    wide: bool
+    sizes: tuple[int, ...]
+    outputs: int
+    blocks: tuple[Block, ...]
+    split: int
+    share: int
+    vast: bool = False
+
+    @property
+    def element(self) -> Element:
+        """What the inputs' elements are."""
+        return ELEMENTS[self.stored[0]]
+
+    @property
+    def batch(self) -> int:
+        """Number of the batch's loops."""
+        return self.rank - len(self.sizes)
+
+    @property
+    def items(self) -> int:
+        """Items of a block, a power of two."""
+        return THREADS // self.share
+
+    @property
+    def chunk(self) -> int:
+        """Iterations that a thread has of the loop that is shared."""
+        return -(-self.sizes[self.split] // self.share)
+
+    def lanes_of(self, operand: int) -> int:
+        """Return how many neighbours of an operand one instruction reads or writes."""
+        return self.blocks[operand].lanes
+
+    def itemsize(self, operand: int) -> int:
+        """Return the bytes of an operand's elements in shared memory; of the output, a sum's."""
+        name = self.stored[operand] if operand < self.nin else self.arithmetic
+        return ELEMENTS[name].itemsize
+
+    def room(self, operand: int) -> int:
+        """Return the bytes that an operand has in shared memory, with what copies overshoot."""
+        block = self.blocks[operand]
+        elements = self.items * block.pitch
+        if block.mode == "single":
+            elements = block.count
+        elif block.mode == "run" and operand < self.nin:
+            vectors = self.items * block.count // block.lanes
+            copied = -(-vectors // THREADS) * THREADS * block.lanes
+            elements = -(-copied // block.count) * block.pitch
+        return -(-elements * self.itemsize(operand) // 128) * 128
+
+    def begin(self, operand: int) -> int:
+        """Return where an operand begins in shared memory."""
+        return sum([self.room(k) for k in range(operand)])
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory of a block."""
+        return self.begin(self.nin + 1)
+
+    def small(self, operand: int) -> list[int]:
+        """Return the small loops along which an operand moves, counted among them."""
+        row = self.moves[operand][self.batch :]
+        return [loop for loop, moves in enumerate(row) if moves == "1"]
+
+
+Form = NestForm | TranspositionForm | ContractionForm | TinyForm

@@ -15,7 +15,6 @@ import contextlib
 import functools
 import sys
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -78,14 +77,19 @@ class Operand:
     @property
     def range(self) -> tuple[int, int]:
         """The addresses from the lowest to behind the highest byte; empty where it is."""
-        low = high = self.address
-        shape, strides, dtype, _ = self.form
-        if 0 in shape:
-            return low, low
-        for size, stride in zip(shape, strides, strict=True):
-            reach = (size - 1) * stride
-            low, high = low + min(reach, 0), high + max(reach, 0)
-        return low, high + dtype.itemsize
+        low, high = reach_of(self.layout)
+        return self.address + low, self.address + high
+
+
+def reach_of(layout: Layout) -> tuple[int, int]:
+    """Return how far the lowest and the end of the highest byte are from the first element."""
+    if 0 in layout.shape:
+        return 0, 0
+    low = high = 0
+    for size, stride in zip(layout.shape, layout.strides, strict=True):
+        far = (size - 1) * stride
+        low, high = low + min(far, 0), high + max(far, 0)
+    return low, high + layout.dtype.itemsize
 
 
 @functools.cache
@@ -99,6 +103,7 @@ class Kind:
     """Arrays that show themselves by `__cuda_array_interface__` alone; results are ours."""
 
     contiguous = False  # whether the library's arrays have no strides
+    one_stream = False  # whether all arrays of the library are computed on the current stream
 
     def operand(self, array: Any) -> Operand:
         """Say where an array lies."""
@@ -113,8 +118,12 @@ class Kind:
 
     def stream(self, operand: Operand) -> int:
         """Return the handle of the stream on which the caller works."""
+        return self.awaited(operand) or LEGACY_STREAM
+
+    def awaited(self, operand: Operand) -> int | None:
+        """Return the stream that computes an array, None where there is nothing to wait for."""
         stream = operand.array.__cuda_array_interface__.get("stream")
-        return LEGACY_STREAM if stream is None else int(stream)
+        return None if stream is None else int(stream)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
         """Return a new array of this kind, and its address."""
@@ -165,18 +174,20 @@ class OwnKind(Kind):
             array.readonly,
         )
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(operand.array.stream)
 
 
 class CuPyKind(Kind):
     """`cupy.ndarray`."""
 
+    one_stream = True
+
     def operand(self, array: Any) -> Operand:
         device = numbered_device(array.device.id)
         return Operand(self, array, array.data.ptr, array.shape, array.strides, array.dtype, device)
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(_library("cupy").cuda.get_current_stream().ptr)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
@@ -192,6 +203,8 @@ class CuPyKind(Kind):
 class TorchKind(Kind):
     """`torch.Tensor` on a CUDA device."""
 
+    one_stream = True
+
     def operand(self, array: Any) -> Operand:
         if array.requires_grad:
             raise TypeError(
@@ -205,7 +218,7 @@ class TorchKind(Kind):
         shape = tuple(array.shape)
         return Operand(self, array, array.data_ptr(), shape, strides, dtype, device)
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         return int(_library("torch").cuda.current_stream(operand.array.device).cuda_stream)
 
     def empty(self, layout: Layout, like: Operand, stream: int) -> tuple[Any, int]:
@@ -225,7 +238,7 @@ class TorchKind(Kind):
 class NumbaKind(Kind):
     """`numba.cuda` device arrays."""
 
-    def stream(self, operand: Operand) -> int:
+    def awaited(self, operand: Operand) -> int:
         stream = operand.array.stream
         return int(stream.handle) if hasattr(stream, "handle") else int(stream)
 
@@ -244,19 +257,19 @@ class JaxKind(Kind):
     """`jax.Array` on a CUDA device: immutable and contiguous, on streams that JAX alone knows."""
 
     contiguous = True
+    one_stream = True
 
     def operand(self, array: Any) -> Operand:
         array.block_until_ready()
         return super().operand(array)
 
-    def stream(self, operand: Operand) -> int:
-        return LEGACY_STREAM
+    def awaited(self, operand: Operand) -> None:
+        return None  # `operand` has waited
 
     def finished(self, result: Any) -> Any:
         result.device.wait(LEGACY_STREAM)
-        # a copy, since JAX would not keep the memory of what it reads by the interface
-        copy = _library("jax").numpy.array(result, copy=True)
-        return copy.block_until_ready()
+        # by DLPack, since JAX would not keep the memory of what it reads by the interface
+        return _library("jax").dlpack.from_dlpack(result)
 
 
 KINDS: dict[str, Kind] = {
@@ -291,11 +304,12 @@ def _numpy_dtype(dtype: Any) -> np.dtype[Any]:
 
 def kind_of(array_type: type) -> Kind:
     """Return the kind of a type's arrays."""
-    kind = _kinds.get(array_type)
+    kind = known_kinds.get(array_type)
     if kind is None:
         kind = KINDS.get(array_type.__module__.partition(".")[0], OTHER)
-        _kinds[array_type] = kind
+        known_kinds[array_type] = kind
     return kind
 
 
-_kinds: WeakKeyDictionary[type, Kind] = WeakKeyDictionary()
+#: The kinds of types seen so far.
+known_kinds: dict[type, Kind] = {}

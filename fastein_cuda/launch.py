@@ -14,8 +14,9 @@ from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
 from .loops import magic
 from .machine import Machine
-from .naming import size_name, step_name
+from .naming import operand_name, size_name, step_name
 from .schedule import AnySchedule, NestSchedule, TranspositionSchedule, adding_up, schedule
+from .tiny import TinySchedule
 
 SCRATCH_ALIGNMENT = 256  # bytes; what cudaMalloc gives
 
@@ -38,11 +39,13 @@ def _numbers(chosen: AnySchedule) -> dict[str, int]:
         own, divisors = _numbers_of_nest(chosen, sizes, steps)
     elif isinstance(chosen, TranspositionSchedule):
         own, divisors = _numbers_of_transposition(chosen)
+    elif isinstance(chosen, TinySchedule):
+        own, divisors = _numbers_of_tiny(chosen)
     else:
         own, divisors = _numbers_of_contraction(chosen)
     divisors.update({size_name(form, loop): size for loop, size in enumerate(sizes)})
     for name, number in divisors.items():
-        own.update(_divided(name, number, form.wide))
+        own.update(_divided(name, number, form.vast))
     for op, row in enumerate(steps):
         own.update({step_name(form, op, loop): step for loop, step in enumerate(row)})
     return own
@@ -75,6 +78,18 @@ def _numbers_of_transposition(chosen: TranspositionSchedule) -> Numbers:
     return {}, {"x_tiles": -(-x // edge), "y_tiles": -(-y // edge)}
 
 
+def _numbers_of_tiny(chosen: TinySchedule) -> Numbers:
+    form = chosen.form
+    own = {"items": chosen.items, "out_slots": form.items * form.blocks[-1].count}
+    divisors = {}
+    for op, block in enumerate(form.blocks):
+        name = operand_name(form, op)
+        own[f"{name}_step"] = block.lanes * ELEMENTS[form.stored[op]].itemsize
+        own[f"{name}_all"] = chosen.items * block.count // block.lanes
+        divisors[f"{name}_block"] = max(block.count // block.lanes, 1)
+    return own, divisors
+
+
 def _numbers_of_contraction(chosen: ContractionSchedule) -> Numbers:
     batches, rows, columns, terms = chosen.extents
     down, across = chosen.tiles
@@ -94,9 +109,9 @@ def _numbers_of_contraction(chosen: ContractionSchedule) -> Numbers:
     }
 
 
-def _divided(name: str, number: int, wide: bool) -> dict[str, int]:
-    """Return a number with what divides by it; the wide kernels divide as it is."""
-    multiplier, shift = (0, 0) if wide else magic(number)
+def _divided(name: str, number: int, vast: bool) -> dict[str, int]:
+    """Return a number with what divides by it; the vast kernels divide as it is."""
+    multiplier, shift = (0, 0) if vast else magic(number)
     return {name: number, f"{name}_magic": multiplier, f"{name}_shift": shift}
 
 
@@ -154,7 +169,7 @@ def step_of(slots: tuple[int, ...], chosen: AnySchedule, device: Device, machine
 
 def _passes(chosen: AnySchedule, machine: Machine, vectors: bool) -> list[AnySchedule]:
     """Return a schedule, and what adds its partial sums if it has any."""
-    if isinstance(chosen, TranspositionSchedule) or chosen.splits == 1:
+    if not isinstance(chosen, NestSchedule | ContractionSchedule) or chosen.splits == 1:
         return [chosen]
     return [chosen, adding_up(chosen, machine, vectors)]
 
@@ -196,10 +211,7 @@ def _swapped(
 
 def workspace_of(chosen: AnySchedule, machine: Machine) -> int:
     """Return the bytes that a schedule's partial sums take, wherever its operands lie."""
-    if isinstance(chosen, TranspositionSchedule):
-        return 0
     other = schedule(chosen.given, machine, vectors=False)
-    assert not isinstance(other, TranspositionSchedule)
     return max(chosen.workspace, other.workspace)
 
 

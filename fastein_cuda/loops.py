@@ -59,6 +59,11 @@ class Loops:
         """Number of products in each sum."""
         return prod([n for n, summed in zip(self.sizes, self.summed, strict=True) if summed])
 
+    @property
+    def moves(self) -> tuple[str, ...]:
+        """For each operand, ``'1'`` for each loop along which it moves and ``'0'`` for others."""
+        return tuple(["".join(["1" if n else "0" for n in row]) for row in self.strides])
+
     def volume(self, operand: int) -> int:
         """Number of elements of an operand that are touched."""
         moving = zip(self.sizes, self.strides[operand], strict=True)
@@ -72,6 +77,21 @@ class Loops:
             strides=tuple([tuple([row[a] for a in order]) for row in self.strides]),
             summed=tuple([self.summed[a] for a in order]),
         )
+
+
+class OnePass:
+    """What schedules have in common that have no second pass."""
+
+    __slots__ = ()
+
+    loops: Loops
+    splits = 1  # blocks that share a sum
+    workspace = 0  # bytes of partial sums
+
+    @property
+    def given(self) -> Loops:
+        """The loops as they were to be scheduled, up to their order."""
+        return self.loops
 
 
 def loops_of(nest: LoopNest) -> Loops:
@@ -119,12 +139,17 @@ def partial_sums(loops: Loops, splits: int) -> int:
 
 
 def is_wide(loops: Loops) -> bool:
-    """Whether counting the items or reaching the elements takes more than 32 bits."""
+    """Whether reaching the elements takes more than 32 bits, or counting the items."""
     spans = [
         sum([(n - 1) * abs(stride) for n, stride in zip(loops.sizes, row, strict=True)])
         for row in loops.strides
     ]
-    return max(loops.items, loops.terms, max(spans)) >= NARROW
+    return is_vast(loops) or max(spans) >= NARROW
+
+
+def is_vast(loops: Loops) -> bool:
+    """Whether counting the items or the terms takes more than 32 bits."""
+    return max(loops.items, loops.terms) >= NARROW
 
 
 def magic(divisor: int) -> tuple[int, int]:

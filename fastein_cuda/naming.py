@@ -5,12 +5,12 @@ Names are generated, never the user's labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .forms import Form, TranspositionForm
 
 Parameter = tuple[str, str]
-"""Name and kind of an argument: ``'pointer'``, ``'index'`` or ``'count'``."""
+"""Name and kind of an argument: ``'pointer'``, ``'index'``, ``'offset'`` or ``'count'``."""
 
 
 def loop_name(form: Form, loop: int) -> str:
@@ -44,6 +44,16 @@ def divided(name: str) -> list[str]:
     return [name, f"{name}_magic", f"{name}_shift"]
 
 
+def steps(form: Form, operands: Iterable[int]) -> list[Parameter]:
+    """Return the strides of some operands along the loops that move them."""
+    return [
+        (step_name(form, op, loop), "offset")
+        for op in operands
+        for loop in range(form.rank)
+        if form.moves[op][loop] == "1"
+    ]
+
+
 def meaning(form: Form, terms: Iterable[int]) -> str:
     """Return what a kernel computes, as a formula."""
 
@@ -59,7 +69,7 @@ def meaning(form: Form, terms: Iterable[int]) -> str:
     return f"{element(form.nin)} = {over}{product}   ({kinds})"
 
 
-def unravelled(form: Form, number: str, loops: range) -> list[str]:
+def unravelled(form: Form, number: str, loops: Sequence[int]) -> list[str]:
     """Return lines that tell the loops' indices from the number of an item or a term."""
     lines = []
     for loop in reversed(loops[1:]):

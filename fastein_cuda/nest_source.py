@@ -13,7 +13,7 @@ from .naming import (
     indented,
     operand_name,
     size_name,
-    step_name,
+    steps,
     unravelled,
 )
 
@@ -32,12 +32,10 @@ def parameters(form: NestForm) -> list[Parameter]:
     for loops in (items, terms):
         for loop in loops[1:]:
             names += divided(size_name(form, loop))
-    for op in range(form.nin + (not form.partial)):
-        moving = [loop for loop in range(form.rank) if form.moves[op][loop] == "1"]
-        names += [step_name(form, op, loop) for loop in moving]
     return [
         *[(operand_name(form, op), "pointer") for op in range(form.nin + 1)],
         *[(name, "index") for name in names],
+        *steps(form, range(form.nin + (not form.partial))),
         *([("span", "count")] if terms else []),
     ]
 

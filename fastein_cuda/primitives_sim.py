@@ -229,17 +229,18 @@ class Lockstep:
             self.shelves[key] = Shelf(self.count, slots, kind, shape)
         return self.shelves[key]
 
-    def put(self, shelf: Shelf, slot: Any, value: np.ndarray) -> None:
-        at = self._slots(shelf, slot)
-        foreign = (shelf.read[at] == self.epoch) & (shelf.reader[at] != self.number)
+    def put(self, shelf: Shelf, slot: Any, value: np.ndarray, exists: Any = True) -> None:
+        chosen = np.broadcast_to(exists, self.number.shape)
+        at, number = self._slots(shelf, slot, chosen), self.number[chosen]
+        foreign = (shelf.read[at] == self.epoch) & (shelf.reader[at] != number)
         if foreign.any():
             raise SimulatedFault("shared memory is overwritten without a barrier after the read")
         flat = at[0] * shelf.values.shape[1] + at[1]
         if np.unique(flat).size < flat.size:
             raise SimulatedFault("two threads write one slot of shared memory")
-        shelf.values[at] = value
+        shelf.values[at] = value[chosen]
         shelf.written[at] = self.epoch
-        shelf.writer[at] = self.number
+        shelf.writer[at] = number
 
     def get(self, shelf: Shelf, slot: Any) -> np.ndarray:
         at = self._slots(shelf, slot)
@@ -254,11 +255,13 @@ class Lockstep:
         found: np.ndarray = shelf.values[at]
         return found
 
-    def _slots(self, shelf: Shelf, slot: Any) -> tuple[np.ndarray, np.ndarray]:
-        slots = np.broadcast_to(slot, self.number.shape)
+    def _slots(
+        self, shelf: Shelf, slot: Any, chosen: Any = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        slots = np.broadcast_to(slot, self.number.shape)[chosen]
         if (slots < 0).any() or (slots >= shelf.values.shape[1]).any():
             raise SimulatedFault("a slot lies outside the shared memory")
-        return self.place, slots
+        return self.place[chosen], slots
 
     # copies that nobody waits for
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +14,7 @@ from typing import Any
 import fastein
 
 from .device import Device
+from .device_array import DeviceArray
 
 Call = Callable[[], Any]
 
@@ -52,6 +56,7 @@ class EventClock:
         return float(self._call("cuEventElapsedTime", self._begin, self._end)) / 1e3 / repeats
 
 
+@functools.cache
 def installed(name: str) -> Any:
     """Return a library that has a device here, None where it is not installed."""
     try:
@@ -69,30 +74,62 @@ def installed(name: str) -> Any:
 def operands_of(library: str, arrays: list[Any]) -> list[Any]:
     """Return device arrays of ours as those of a library, without a copy where it can."""
     module = installed(library)
-    if library == "torch":
-        return [module.as_tensor(x, device="cuda") for x in arrays]
-    if library == "cupy":
-        return [module.asarray(x) for x in arrays]
     if library == "jax":
-        return [module.numpy.asarray(x) for x in arrays]
+        return [module.dlpack.from_dlpack(x) for x in arrays]
+    if library in ("torch", "cupy"):
+        return [module.from_dlpack(x) if type(x) is DeviceArray else x for x in arrays]
     return arrays
+
+
+def home_library() -> str:
+    """Return the library of the arrays that fastein is given: the first of those that are here."""
+    return next((name for name in ("torch", "cupy") if installed(name)), "fastein")
 
 
 def calls(equation: str, arrays: list[Any]) -> dict[str, Call]:
     """Return who computes an equation: fastein first, on arrays of the first library there is."""
-    home = next((name for name in ("torch", "cupy") if installed(name)), "fastein")
-    own = operands_of(home, arrays)
+    own = operands_of(home_library(), arrays)
     found: dict[str, Call] = {"fastein": lambda: fastein.einsum(equation, *own)}
-    if torch := installed("torch"):
-        tensors = operands_of("torch", arrays)
-        found["torch"] = lambda: torch.einsum(equation, *tensors)
-    if cupy := installed("cupy"):
-        on_cupy = operands_of("cupy", arrays)
-        found["cupy"] = lambda: cupy.einsum(equation, *on_cupy, optimize=True)
-        if opt_einsum := installed("opt_einsum"):
-            found["opt_einsum on cupy"] = lambda: opt_einsum.contract(equation, *on_cupy)
-    if jax := installed("jax"):
-        on_jax = operands_of("jax", arrays)
-        compiled = jax.jit(partial(jax.numpy.einsum, equation))
-        found["jax"] = lambda: compiled(*on_jax)
+    for name, (needs, make) in RIVALS.items():
+        try:
+            if all(installed(package) for package in needs):
+                found[name] = make(equation, operands_of(needs[0], arrays))
+        except Exception as reason:  # a rival that cannot is left out
+            print(f"    {name}: {reason}", file=sys.stderr)
     return found
+
+
+def _of_torch(equation: str, arrays: list[Any]) -> Call:
+    return partial(installed("torch").einsum, equation, *arrays)
+
+
+def _of_cupy(equation: str, arrays: list[Any]) -> Call:
+    return partial(installed("cupy").einsum, equation, *arrays, optimize=True)
+
+
+def _of_opt_einsum(equation: str, arrays: list[Any]) -> Call:
+    return partial(installed("opt_einsum").contract, equation, *arrays)
+
+
+def _of_jax(equation: str, arrays: list[Any]) -> Call:
+    jax = installed("jax")
+    return partial(jax.jit(partial(jax.numpy.einsum, equation)), *arrays)
+
+
+RIVALS: dict[str, tuple[tuple[str, ...], Callable[[str, list[Any]], Call]]] = {
+    "torch": (("torch",), _of_torch),
+    "cupy": (("cupy",), _of_cupy),
+    "opt_einsum on cupy": (("cupy", "opt_einsum"), _of_opt_einsum),
+    "jax": (("jax",), _of_jax),
+}
+"""Packages that a rival needs, the one of its arrays first, and what makes its call."""
+
+
+def let_go(device: Device) -> None:
+    """Have all libraries give back the memory that they keep for later."""
+    gc.collect()
+    if torch := installed("torch"):
+        torch.cuda.empty_cache()
+    if cupy := installed("cupy"):
+        cupy.get_default_memory_pool().free_all_blocks()
+    device.trim()

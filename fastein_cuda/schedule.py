@@ -6,6 +6,8 @@ nest
     any number of operands, any strides. Threads stand side by side along the axis along which
     most of the data lies, so that a warp reads whole lines; where the nest sums, threads may also
     share a sum, and blocks too (``splits``), whose partial sums a second pass adds in order.
+tiny
+    many items of small loops, unrolled (:mod:`fastein_cuda.tiny`).
 contraction
     products of (stacks of) large matrices, by tiles (:mod:`fastein_cuda.contraction`).
 transposition
@@ -23,9 +25,10 @@ from math import gcd
 from .contraction import ContractionSchedule, contraction
 from .elements import ELEMENTS
 from .forms import THREADS, NestForm, TranspositionForm
-from .loops import Loops, is_wide, partial_sums
+from .loops import Loops, OnePass, is_vast, is_wide, partial_sums
 from .machine import Machine
 from .nest_source import UNROLL
+from .tiny import TinySchedule, tiny
 
 VECTOR = 16  # bytes that one instruction reads at the most
 MOST_SPLITS = 256
@@ -90,7 +93,7 @@ class NestSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class TranspositionSchedule:
+class TranspositionSchedule(OnePass):
     """A product whose operands turn round in shared memory.
 
     Attributes
@@ -102,11 +105,6 @@ class TranspositionSchedule:
 
     loops: Loops
     form: TranspositionForm
-
-    @property
-    def given(self) -> Loops:
-        """The loops as they were to be scheduled, up to their order."""
-        return self.loops
 
     @property
     def family(self) -> str:
@@ -126,7 +124,7 @@ class TranspositionSchedule:
         return f"transposition: {self.loops.items} products, {edge} by {edge} through shared memory"
 
 
-AnySchedule = NestSchedule | TranspositionSchedule | ContractionSchedule
+AnySchedule = NestSchedule | TranspositionSchedule | ContractionSchedule | TinySchedule
 
 
 def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedule:
@@ -140,7 +138,7 @@ def schedule(loops: Loops, machine: Machine, vectors: bool = True) -> AnySchedul
     vectors : bool
         Whether the operands' addresses suit vectors, which is known only when they are there.
     """
-    product = contraction(loops, machine, vectors)
+    product = tiny(loops, machine, vectors) or contraction(loops, machine, vectors)
     if product is not None:
         return product
     turned = _transposition(loops)
@@ -170,8 +168,8 @@ def _transposition(loops: Loops) -> TranspositionSchedule | None:
     ordered = loops.reordered([*outer, y, x])
     edge = 64 if max(element.itemsize for element in loops.elements) <= 2 else 32
     form = TranspositionForm(
-        loops.stored, loops.arithmetic, _moves(ordered), loops.alignment, staged, edge,
-        is_wide(loops),
+        loops.stored, loops.arithmetic, ordered.moves, loops.alignment, staged, edge,
+        is_wide(loops), is_vast(loops),
     )  # fmt: skip
     return TranspositionSchedule(ordered, form)
 
@@ -188,11 +186,6 @@ def _unit_axis(loops: Loops, operand: int) -> int | None:
 def _by_stride(loops: Loops, operand: int) -> list[int]:
     """Return the axes by falling stride in one operand."""
     return sorted(range(len(loops.sizes)), key=lambda a: -abs(loops.strides[operand][a]))
-
-
-def _moves(loops: Loops) -> tuple[str, ...]:
-    """Tell along which axes each operand moves, as a string of 0 and 1."""
-    return tuple(["".join(["1" if stride else "0" for stride in row]) for row in loops.strides])
 
 
 # --- nests --------------------------------------------------------------------------------------
@@ -215,7 +208,7 @@ def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = Tr
         stored=(*loops.stored[:-1], loops.arithmetic if splits > 1 else loops.stored[-1]),
         arithmetic=loops.arithmetic,
         outputs=outputs,
-        moves=_moves(ordered),
+        moves=ordered.moves,
         alignment=_alignment(ordered, along, outputs, lanes, vectors, splits > 1),
         lanes=lanes,
         vectors=_vector_operands(ordered, along, outputs, lanes),
@@ -223,6 +216,7 @@ def _nest(loops: Loops, machine: Machine, vectors: bool = True, split: bool = Tr
         parts=parts,
         partial=splits > 1,
         wide=is_wide(loops),
+        vast=is_vast(loops),
     )
     return NestSchedule(ordered, form, chunk, splits)
 

@@ -17,10 +17,11 @@ from . import codegen
 from .device import Launch
 from .devices import stand_in
 from .elements import ELEMENTS
-from .forms import THREADS, ContractionForm, Form
+from .forms import THREADS, ContractionForm, Form, TinyForm
 from .machine import Machine
 from .primitives_sim import Lockstep, Memory, Pointer
 from .tile_primitives_sim import tile_primitives
+from .tiny_primitives_sim import tiny_primitives
 
 AT_ONCE = 1 << 18  # threads that are simulated together
 SHARED_AT_ONCE = 1 << 24  # bytes of shared memory that they have
@@ -41,12 +42,14 @@ class SimulatedDevice:
     """
 
     name = "simulator"
+    ordinal = 0
 
     def __init__(self, machine: Machine = SMALL, edit: Callable[[str], str] | None = None) -> None:
         self.machine = machine
         self.memory = Memory()
         self.edit = edit
         self.launched: list[Form] = []
+        self.followed: list[tuple[int, int]] = []
 
     def allocate(self, nbytes: int, stream: int) -> int:
         return self.memory.allocate(nbytes)
@@ -62,8 +65,14 @@ class SimulatedDevice:
         buffer, offset = self.memory.bytes_at(address)
         host.reshape(-1).view(np.uint8)[...] = buffer[offset : offset + host.nbytes]
 
+    def trim(self) -> None:
+        pass
+
     def wait(self, stream: int) -> None:
         pass
+
+    def follow(self, stream: int, other: int) -> None:
+        self.followed.append((stream, other))
 
     def active(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -101,6 +110,8 @@ class SimulatedDevice:
             names: dict[str, Any] = lockstep.names(codegen.PRIMITIVES)
             if isinstance(form, ContractionForm):
                 names.update(tile_primitives(lockstep, form.tile))
+            elif isinstance(form, TinyForm):
+                names.update(tiny_primitives(lockstep, form))
             exec(code, names)
             names["kernel"](*arguments, *launch.scalars)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastein.testing.corpus import groups
@@ -23,12 +23,20 @@ class Timed:
         In labels that every library takes.
     shapes : tuple of tuple of int
     dtype : str
+    tf32 : bool or '3x'
+        What fastein alone may do with float32, see `fastein.config`.
     """
 
     suite: str
     equation: str
     shapes: tuple[tuple[int, ...], ...]
     dtype: str
+    tf32: bool | str = False
+
+    @property
+    def precision(self) -> str:
+        """The dtype, and what fastein may do with it."""
+        return f"{self.dtype}, tf32={self.tf32}" if self.tf32 else self.dtype
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -68,9 +76,11 @@ def _case(suite: str, equation: str, dtype: str, **sizes: int) -> Timed:
 
 def gemm() -> list[Timed]:
     """Products of square matrices: the peak of each dtype."""
-    large = [("float64", 8192), ("float32", 8192), ("float16", 8192), ("complex128", 4096)]
+    large = [("float64", 8192), ("float32", 8192), ("float16", 8192), ("bfloat16", 8192),
+             ("complex128", 4096)]  # fmt: skip
     small = [("float64", 1024), ("float32", 1024), ("float16", 1024), ("complex64", 4096)]
-    return [_case("gemm", "ij,jk->ik", dtype, i=n, j=n, k=n) for dtype, n in (*large, *small)]
+    found = [_case("gemm", "ij,jk->ik", dtype, i=n, j=n, k=n) for dtype, n in (*large, *small)]
+    return [*found, *[replace(found[1], tf32=how) for how in ("3x", True)]]
 
 
 def memory() -> list[Timed]:
@@ -156,4 +166,4 @@ def smaller(case: Timed, iterations: int = 20_000) -> Timed:
     """Return a case with every size cut down: to try the benchmark itself."""
     most = max(2, int(iterations ** (1 / len(case.sizes))))
     shapes = tuple([tuple([min(n, most) for n in shape]) for shape in case.shapes])
-    return Timed(case.suite, case.equation, shapes, case.dtype)
+    return replace(case, shapes=shapes)

@@ -30,8 +30,8 @@ class Tile:
     ----------
     unit : str
         What multiplies: ``'dmma'`` and ``'hmma'``, the tensor cores for float64 and for floats of
-        two bytes; ``'tf32'``, those for float32 rounded to 11 bits; or ``'simt'``, the ordinary
-        arithmetic units.
+        two bytes; ``'tf32'``, those for float32 rounded to 11 bits; ``'tf32x3'``, the same for
+        float32 cut into two parts of 11 bits; or ``'simt'``, the ordinary arithmetic units.
     stored, arithmetic : str
         Dtypes of the operands and of the sums.
     rows, columns : int
@@ -74,9 +74,10 @@ class Tile:
         for those of `hmma`.
         """
         inner = self.depth if self.along[side] == "terms" else self.extent[side]
-        if self.unit == "dmma" or (self.unit == "tf32" and self.along[side] == "terms"):
+        rounds = self.unit.startswith("tf32")
+        if self.unit == "dmma" or (rounds and self.along[side] == "terms"):
             return inner + 4
-        return inner + (8 if self.unit == "tf32" else 16 // min(self.element.itemsize, 16))
+        return inner + (8 if rounds else 16 // min(self.element.itemsize, 16))
 
     def place(self, side: int, line: Any, term: Any) -> Any:
         """Return where an element of a side lies in its part of a stage, in bytes."""
@@ -113,6 +114,8 @@ class Tile:
     @property
     def resident(self) -> int:
         """Blocks that a multiprocessor is to hold at once, as registers allow without spills."""
+        if self.unit == "tf32x3":
+            return 1
         if self.unit in ("hmma", "tf32"):
             return 2 if self.sums <= 64 else 1
         return 2 if self.stored == "float32" and "lines" in self.along else 1
@@ -150,8 +153,14 @@ class Operations(Protocol):
     def dmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         """Return 16 x 8 sums after 8 terms: 4 elements, 2 elements and 4 sums a thread."""
 
+    def rounded(self, value: Any) -> Any:
+        """Return a float32 rounded to 11 bits."""
+
+    def rest(self, value: Any) -> Any:
+        """Return what `rounded` takes away, rounded to 11 bits."""
+
     def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
-        """Return what `dmma` does, of float32 rounded to 11 bits."""
+        """Return what `dmma` does, of float32 rounded to 11 bits before."""
 
     def hmma(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         """Return 16 x 8 sums after 16 terms of two-byte floats."""
@@ -169,7 +178,7 @@ def multiply(ops: Operations, tile: Tile, sums: list[Any], stage: Any) -> list[A
     stage : integer
         Where the stage begins in shared memory, in bytes.
     """
-    run = {"dmma": _dmma, "tf32": _dmma, "hmma": _hmma, "simt": _simt}[tile.unit]
+    run = {"hmma": _hmma, "simt": _simt}.get(tile.unit, _dmma)
     return run(ops, tile, list(sums), (stage, stage + tile.part(ROWS)))
 
 
@@ -207,7 +216,9 @@ def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) 
     def element(side: int, line: int, term: int) -> Any:
         return ops.load(corner[side] + tile.place(side, line, term), 1)[0]
 
-    product = ops.tf32 if tile.unit == "tf32" else ops.dmma
+    product = {"tf32": partial(_tf32, ops), "tf32x3": partial(_tf32x3, ops)}.get(
+        tile.unit, ops.dmma
+    )
     if tile.wide:
         product = partial(_complex_dmma, ops)
     for k in range(0, tile.depth, 8):
@@ -218,6 +229,22 @@ def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) 
                 at = slice(4 * (i * (columns // 8) + j), 4 * (i * (columns // 8) + j) + 4)
                 sums[at] = product(sums[at], a, b[j])
     return sums
+
+
+def _tf32(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
+    return ops.tf32(totals, *[[ops.rounded(x) for x in values] for values in (a, b)])
+
+
+def _tf32x3(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
+    """Multiply as precisely as float32 does, but for the product of the two rests.
+
+    (H. Ootomo and R. Yokota, "Recovering single precision accuracy from Tensor Cores while
+    surpassing the FP32 theoretical peak performance", IJHPCA 36(4), 2022.)
+    """
+    large_a, large_b = ([ops.rounded(x) for x in values] for values in (a, b))
+    small_a, small_b = ([ops.rest(x) for x in values] for values in (a, b))
+    totals = ops.tf32(ops.tf32(totals, small_a, large_b), large_a, small_b)
+    return ops.tf32(totals, large_a, large_b)
 
 
 def _complex_dmma(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ lies beyond an edge is clipped to it, read again and not stored.
 from __future__ import annotations
 
 from .forms import THREADS, TranspositionForm
-from .naming import Parameter, address, divided, operand_name, size_name, step_name, unravelled
+from .naming import Parameter, address, divided, operand_name, size_name, steps, unravelled
 
 ROW = 32  # threads side by side
 
@@ -17,12 +17,10 @@ def parameters(form: TranspositionForm) -> list[Parameter]:
     names = ["X", "Y", *divided("x_tiles"), *divided("y_tiles")]
     for loop in range(1, form.rank - 2):
         names += divided(size_name(form, loop))
-    for op in range(form.nin + 1):
-        moving = [loop for loop in range(form.rank) if form.moves[op][loop] == "1"]
-        names += [step_name(form, op, loop) for loop in moving]
     return [
         *[(operand_name(form, op), "pointer") for op in range(form.nin + 1)],
         *[(name, "index") for name in names],
+        *steps(form, range(form.nin + 1)),
     ]
 
 

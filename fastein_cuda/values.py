@@ -126,8 +126,8 @@ def _operator(
     return _implementations.lower(function, *kinds)  # type: ignore[no-any-return]
 
 
-def _same(a: Any, b: Any) -> Any:
-    return a if a == b else None
+def _longer(a: Index, b: Index) -> Index:
+    return a if a.bits >= b.bits else b
 
 
 def _left(a: Any, b: Any) -> Any:
@@ -137,9 +137,10 @@ def _left(a: Any, b: Any) -> Any:
 def _integer_operator(function: Callable[..., Any], name: str) -> None:
     """Define an operator between indices, and between an index and an int."""
 
-    @_operator(function, Index, Index, result=_same)
+    @_operator(function, Index, Index, result=_longer)
     def of_two(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return getattr(builder, name)(*args)
+        wanted = ir.IntType(sig.return_type.bits)
+        return getattr(builder, name)(*[builder.sext(x, wanted) for x in args])
 
     @_operator(function, Index, types.Integer, result=_left)
     def with_int(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -1,8 +1,10 @@
 """einsum on a simulated GPU, called as NumPy's is: what the corpus and the fuzz compare."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
+import pytest
 from test_corpus import as_call
 
 import fastein
@@ -12,6 +14,19 @@ from fastein.testing.corpus import CORPUS, operands
 from fastein.testing.fuzz import case
 from fastein_cuda.device_array import DeviceArray
 from fastein_cuda.elements import ELEMENTS
+from fastein_cuda.simulator import simulated
+
+#: Marks of what needs a real device, and where tests run that need any device.
+GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not fastein_cuda.is_available(), reason="needs a CUDA device"),
+]
+DEVICES = ["simulator", pytest.param("gpu", marks=GPU)]
+
+
+def on_device(name):
+    """Have the simulated device, or the real one, be current; of the latter there is no object."""
+    return simulated() if name == "simulator" else nullcontext()
 
 
 class Mirror:
@@ -74,10 +89,13 @@ def einsum(*arguments, out=None, **kwargs):
     def moved(x):
         return mirror.to_device(np.asarray(x))
 
-    if isinstance(arguments[0], (str, bytes)):
+    if not arguments:
+        given = []
+    elif isinstance(arguments[0], (str, bytes)):
         operands = arguments[1:]
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-            operands = operands[0]
+            listed = any(isinstance(x, np.ndarray) for x in operands[0])
+            operands = operands[0] if listed else operands
         given = [arguments[0], *map(moved, operands)]
     else:
         pairs = len(arguments) // 2 * 2

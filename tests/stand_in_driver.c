@@ -18,10 +18,11 @@ static int device_name(char *name, int size, int device) { strncpy(name, "Stand-
 
 static int device_attribute(int *value, int attribute, int device) {
     switch (attribute) {
-    case 75: *value = 9; break;       /* compute capability */
+    case 75: *value = getenv("STAND_IN_IS_OLD") ? 7 : 9; break;       /* compute capability */
     case 76: *value = 0; break;
     case 16: *value = 132; break;     /* multiprocessors */
     case 97: *value = 232448; break;  /* shared memory of a block */
+    case 115: *value = !getenv("STAND_IN_WITHOUT_POOLS"); break;
     default: return 1;
     }
     return 0;
@@ -29,6 +30,7 @@ static int device_attribute(int *value, int attribute, int device) {
 
 static int retain(void **held, int device) { *held = context; return 0; }
 static int context_current(void **held) { *held = current; return 0; }
+static int context_set(void *set) { current = set; return 0; }
 static int context_push(void *pushed) { current = pushed; return 0; }
 static int context_pop(void **popped) { *popped = current; current = 0; return 0; }
 static int context_device(int *device) { *device = 0; return 0; }
@@ -59,9 +61,42 @@ static int to_host(void *to, uint64_t from, size_t size, void *stream) {
     return 0;
 }
 
+static int allocate_plainly(uint64_t *address, size_t size) {
+    *address = (uint64_t)aligned_alloc(256, (size + 255) / 256 * 256);
+    printf("allocate %zu plainly\n", size);
+    return 0;
+}
+
+static int release_plainly(uint64_t address) {
+    free((void *)address);
+    puts("release plainly");
+    return 0;
+}
+
+static int event_create(void **event, unsigned flags) { *event = (void *)0x55; return flags & ~2; }
+
+static int event_record(void *event, void *stream) {
+    printf("record on %p\n", stream);
+    return 0;
+}
+
+static int event_time(float *milliseconds, void *begin, void *end) { *milliseconds = 1; return 0; }
+
+static int pool_trim(void *pool, size_t kept) { return pool != (void *)0x99 || kept; }
+
+static int stream_wait(void *stream, void *event, unsigned flags) {
+    printf("%p waits\n", stream);
+    return 0;
+}
+
 static int load(void **module, const char *image) {
+    const char *refused = getenv("STAND_IN_REFUSES");
+    if (refused && (!strcmp(refused, "all") || !strncmp(image + 1, refused, strlen(refused)))) {
+        puts("refuse");
+        return 200; /* CUDA_ERROR_INVALID_IMAGE */
+    }
     *module = malloc(8);
-    printf("load %.3s\n", image + 1);
+    printf("load %s\n", image[0] == 0x7f ? "ELF" : strstr(image, ".version 9.0") ? "PTX" : "?");
     return 0;
 }
 
@@ -86,12 +121,15 @@ static const struct {
     {"cuDriverGetVersion", driver_version}, {"cuDeviceGetCount", device_count},
     {"cuDeviceGet", device_get}, {"cuDeviceGetName", device_name},
     {"cuDeviceGetAttribute", device_attribute}, {"cuDevicePrimaryCtxRetain", retain},
-    {"cuCtxGetCurrent", context_current}, {"cuCtxPushCurrent", context_push},
+    {"cuCtxGetCurrent", context_current}, {"cuCtxSetCurrent", context_set}, {"cuCtxPushCurrent", context_push},
     {"cuCtxPopCurrent", context_pop}, {"cuCtxGetDevice", context_device},
     {"cuMemPoolCreate", pool_create}, {"cuPointerGetAttribute", pointer_attribute},
     {"cuMemAllocFromPoolAsync", allocate}, {"cuMemFreeAsync", release},
     {"cuMemcpyHtoDAsync", to_device}, {"cuMemcpyDtoHAsync", to_host},
-    {"cuModuleLoadData", load}, {"cuModuleGetFunction", function},
+    {"cuMemAlloc", allocate_plainly}, {"cuMemFree", release_plainly},
+    {"cuMemPoolTrimTo", pool_trim}, {"cuEventElapsedTime", event_time},
+    {"cuEventCreate", event_create}, {"cuEventRecord", event_record},
+    {"cuStreamWaitEvent", stream_wait}, {"cuModuleLoadData", load}, {"cuModuleGetFunction", function},
     {"cuFuncSetAttribute", function_attribute}, {"cuLaunchKernel", launch},
 };
 

@@ -1,5 +1,7 @@
 """The ahead-of-time nest: every dtype, every loop, and not a byte written beyond the output."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import numbers
@@ -138,6 +140,12 @@ PAIRS = [
     "ij,i,j->",
     "hij,hi,j->j",
     "hij,hij,hj->ji",
+    "jh,jh,jh->jh",
+    "jhi,jhi,jh->ji",
+    "j,j,j->",
+    "ij,ij,ij->",
+    "ij,i,i->",
+    "j,ij,j->i",
 ]
 LAYOUTS = {
     "C": np.ascontiguousarray,
@@ -163,6 +171,40 @@ def test_the_two_innermost_loops(dtype, layout):
                 einsum(equation, *operands, out=out, optimize=False)
                 check(out, want, 2000)
                 assert only_wrote(out, whole), (equation, sizes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_rows_one_after_another(dtype, layout):
+    for equation in ("i,j->ij", "j,i->ij", "ij,j->ij", "j,ij->ij", "hi,hj->hij", "hij,hj->hij"):
+        terms = equation.split("->")[0].split(",")
+        for rows, columns in ((1, 4), (2, 2), (3, 16), (5, 7), (17, 3), (9, 9), (6, 17)):
+            sizes = {"h": 2, "i": rows, "j": columns}
+            operands = [
+                LAYOUTS[layout](numbers(dtype, [sizes[x] for x in term], seed))
+                for seed, term in enumerate(terms)
+            ]
+            want = reference(equation, *operands)
+            whole = np.full((want.size + 128) * want.itemsize, 0xFF, np.uint8)
+            for order in "CF":
+                out = whole.view(dtype)[64:-64].reshape(want.shape, order=order)
+                einsum(equation, *operands, out=out, optimize=False)
+                check(out, want, 100)
+                assert only_wrote(out, whole), (equation, sizes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_short_rows_of_inputs_that_stand_still(dtype):
+    shape = 6, 5
+    matrix, row, column = (numbers(dtype, n, k) for k, n in enumerate([shape, 5, (6, 1)]))
+    inputs = [matrix, *(np.broadcast_to(x, shape) for x in (row, column, row[0]))]
+    for x, y in itertools.product(inputs, repeat=2):
+        want = reference("ij,ij->ij", x, y)
+        whole = np.full((want.size + 128) * want.itemsize, 0xFF, np.uint8)
+        out = whole.view(dtype)[64:-64].reshape(shape)
+        einsum("ij,ij->ij", x, y, out=out, optimize=False)
+        check(out, want, 100)
+        assert only_wrote(out, whole)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -39,6 +39,15 @@ def test_a_block_restores_what_it_changed():
         assert settings.jit == "never"
 
 
+def test_tf32_has_three_values():
+    for value in (True, False, "3x"):
+        with config(tf32=value):
+            assert settings.tf32 is value
+    for value in ("2x", 3, None):
+        with pytest.raises(TypeError, match="tf32 must be"):
+            config(tf32=value)
+
+
 def test_a_block_restores_after_an_error():
     before = settings.as_dict()
     with pytest.raises(ZeroDivisionError), config(num_threads=7, memory_limit=None):
@@ -94,9 +103,10 @@ def test_listeners_hear_of_every_change_but_not_of_looks():
     heard = []
     on_change(lambda: heard.append(settings.num_threads))
     config()
+    config(num_threads=settings.num_threads)
     assert heard == []
-    with config(num_threads=4):
-        assert heard == [4]
+    with config(num_threads=settings.num_threads + 2):
+        assert heard == [settings.num_threads]
     assert len(heard) == 2
 
 
@@ -182,11 +192,16 @@ def test_the_quota_of_a_container(tmp_path, files, cpus):
 
 THREADPOOLS = """
 import threadpoolctl, fastein
+from fastein._plan_cache import plan_count
 fastein.set_num_threads(3)
 own = [x for x in threadpoolctl.threadpool_info() if x["user_api"] == "fastein"]
 assert [x["num_threads"] for x in own] == [3], own
-with threadpoolctl.threadpool_limits(limits=1):
-    assert fastein.get_num_threads() == 1
+fastein.einsum("ij,jk->ik", [[1.0]], [[1.0]])
+plans = plan_count()
+for _ in range(3):
+    with threadpoolctl.threadpool_limits(limits=1):
+        assert fastein.get_num_threads() == 1
+assert plan_count() == plans == 1
 with threadpoolctl.threadpool_limits(limits=2, user_api="fastein"):
     assert fastein.get_num_threads() == 2
 assert fastein.get_num_threads() == 3

@@ -306,7 +306,7 @@ def test_jax_arrays_are_contiguous_and_finished(device, library):
     class Array:
         __module__ = "jaxlib.xla_extension"
 
-        def __init__(self, own, copy=True):
+        def __init__(self, own):
             self.own = own
 
         @property
@@ -316,9 +316,48 @@ def test_jax_arrays_are_contiguous_and_finished(device, library):
         def block_until_ready(self):
             return self
 
-    library("jax", numpy=SimpleNamespace(array=Array))
+    def from_dlpack(array):
+        assert array.__dlpack_device__() == (2, 0)
+        return Array(array)
+
+    library("jax", dlpack=SimpleNamespace(from_dlpack=from_dlpack))
     a = Array(fastein_cuda.asarray(np.arange(6.0).reshape(2, 3)))
     turned = fastein.einsum("ij->ji", a)
     assert type(turned) is Array
     assert turned.own.strides == (16, 8)
     np.testing.assert_array_equal(fastein_cuda.to_host(turned.own), np.arange(6.0).reshape(2, 3).T)
+
+
+def test_numba(device, library):
+    class DeviceNDArray:
+        __module__ = "numba.cuda.cudadrv.devicearray"
+
+        def __init__(self, shape, strides, dtype, stream=0, gpu_data=None):
+            self.shape, self.strides, self.dtype = shape, strides, np.dtype(dtype)
+            self.stream, self.gpu_data = stream, gpu_data
+
+        @property
+        def __cuda_array_interface__(self):
+            return {
+                "shape": self.shape,
+                "strides": self.strides,
+                "data": (self.gpu_data, False),
+                "typestr": self.dtype.str,
+                "stream": self.stream or None,
+                "version": 3,
+            }
+
+    def device_array(shape, dtype, strides, stream):
+        return DeviceNDArray(shape, strides, dtype, stream, device.allocate(100, 0))
+
+    library("numba", cuda=SimpleNamespace(device_array=device_array))
+    memory = fastein_cuda.asarray(np.arange(6.0).reshape(2, 3))
+    for stream, handle in ((0, 1), (8, 8), (SimpleNamespace(handle=9), 9)):
+        a = DeviceNDArray((2, 3), (24, 8), "float64", stream, memory.address)
+        assert operand_of(a).kind.stream(operand_of(a)) == handle
+    a.stream = 8
+    sums = fastein.einsum("ij->j", a)
+    assert (type(sums), sums.stream) == (DeviceNDArray, 8)
+    np.testing.assert_array_equal(fastein_cuda.to_host(sums), [3, 5, 7])
+    turned = fastein.einsum("ij->ji", a)
+    assert (turned.gpu_data, turned.strides) == (memory.address, (8, 24))

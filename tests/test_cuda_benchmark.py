@@ -1,12 +1,18 @@
-"""The GPU benchmark, on the simulated device: that it runs from one end to the other."""
+"""The GPU benchmark, on the simulated device: it runs to the end, come what may."""
+
+import subprocess
+import sys
+import time
 
 import pytest
 
-from fastein_cuda import benchmark, suites
+from fastein_cuda import benchmark, benchmark_report, benchmark_worker, measurement, suites
+from fastein_cuda.measurement import Limits, Line
 from fastein_cuda.rivals import installed
+from fastein_cuda.simulator import simulated
 
 
-def test_it_writes_a_page(tmp_path, capsys):
+def test_it_writes_a_page(tmp_path, capfd):
     arguments = ["--simulate", "--suites", "gemm,chain,batch", "--output", str(tmp_path)]
     assert benchmark.main(arguments) == 0
     (path,) = tmp_path.iterdir()
@@ -15,13 +21,15 @@ def test_it_writes_a_page(tmp_path, capsys):
     assert page.count("``ij,jk->ik``") >= 8
     assert all(f"\n{name}\n---" in page for name in ("gemm", "chain", "batch"))
     assert "Error" not in page
-    assert "fastein" in capsys.readouterr().out
+    assert "failed" not in page
+    assert "differs" not in page
+    assert "fastein" in capfd.readouterr().out
 
 
-def test_it_stops_when_the_minutes_are_over(tmp_path, capsys):
+def test_it_stops_when_the_minutes_are_over(tmp_path, capfd):
     arguments = ["--simulate", "--suites", "tutorial", "--minutes", "0", "--output", str(tmp_path)]
     assert benchmark.main(arguments) == 0
-    assert "left out when the minutes were over" in next(tmp_path.iterdir()).read_text()
+    assert "left out when the time was over" in next(tmp_path.iterdir()).read_text()
 
 
 def test_an_unknown_suite(capsys):
@@ -41,3 +49,139 @@ def test_suites(name):
 
 def test_what_is_not_installed():
     assert installed("no_such_library") is None
+
+
+# What goes wrong in the worker
+
+
+def said(device, names=("batch",), skip=0, seconds=60.0):
+    """The worker's exit status, and what it says."""
+    records = []
+    status = benchmark_worker.work(device, list(names), skip, seconds, True, records.append)
+    return status, records
+
+
+def test_the_worker_goes_on_where_another_one_ended():
+    with simulated() as device:
+        status, records = said(device, skip=8)
+    assert status == 0
+    assert [r["number"] for r in records if r["about"] == "line"] == [8, 9]
+    assert records[-1] == {"about": "end"}
+
+
+def test_a_wrong_answer_is_told():
+    def edit(source):
+        return source.replace("kept(", "(lambda value, flag: value + value)(")
+
+    with simulated(edit=edit) as device:
+        (_, records) = said(device, skip=9)
+    (line,) = [r for r in records if r["about"] == "line"]
+    assert "differs from the CPU by" in line["error"]
+    assert line["seconds"]["fastein"] > 0
+
+
+def test_an_error_of_one_case_is_told():
+    def edit(source):
+        return source.replace("def kernel(", "def colonel(") if "float64" in source else source
+
+    with simulated(edit=edit) as device:
+        (status, records) = said(device, skip=2)
+    assert status == 0
+    errors = [r["error"] for r in records if r["about"] == "line"]
+    assert len(errors) == 8
+    assert all("KeyError: 'kernel'" in e for e in errors[::2])
+    assert not any(errors[1::2])
+
+
+def test_no_time_left():
+    with simulated() as device:
+        (status, records) = said(device, skip=2, seconds=-1.0)
+    assert status == 0
+    assert [r["about"] for r in records] == ["left out"] * 8 + ["end"]
+
+
+def test_a_device_that_does_not_answer():
+    with simulated() as device:
+        device.trim = lambda: 1 / 0
+        status, records = said(device, skip=2)
+    assert status == benchmark_worker.STUCK
+    assert [r["about"] for r in records] == ["begin", "line", "stuck"]
+
+
+# What the parent makes of it
+
+BEGIN = '{"about": "device", "name": "Stand-in; 132"}\n{"about": "begin", "number": %d}\n'
+LINE = '{"about": "line", "number": %d, "seconds": {"fastein": 1e-6}, "error": ""}\n'
+
+
+def page_after(monkeypatch, tmp_path, programs, minutes=1.0, patience=60.0):
+    """The page when workers run these programs one after the other; what they were to skip."""
+    skipped = []
+
+    def start(names, skip, seconds, how, records):
+        skipped.append(skip)
+        program = f"import os, time\nfile = open({str(records)!r}, 'a', buffering=1)\n"
+        return subprocess.Popen([sys.executable, "-c", program + programs[len(skipped) - 1]])
+
+    monkeypatch.setattr(benchmark, "_start", start)
+    path = benchmark.run(["batch"], minutes, ["tiny"], tmp_path, patience)
+    return path and path.read_text(), skipped
+
+
+def write(text):
+    return f"file.write({text!r})\n"
+
+
+END = write('{"about": "end"}\n')
+
+
+def test_a_worker_that_dies(monkeypatch, tmp_path, capsys):
+    dies = write(BEGIN % 2 + LINE % 2 + BEGIN % 3) + "os.abort()"
+    page, skipped = page_after(monkeypatch, tmp_path, [dies, write(BEGIN % 4 + LINE % 4) + END])
+    assert skipped == [0, 4]
+    assert "the process ended with status -6" in page
+    assert "1 of 3 failed" in page
+    assert page.count("- 1.0\n") == 2
+
+
+def test_a_worker_that_hangs(monkeypatch, tmp_path, capsys):
+    hangs = write(BEGIN % 2) + "time.sleep(60)"
+    begin = time.monotonic()
+    page, skipped = page_after(monkeypatch, tmp_path, [hangs, END], patience=0.5)
+    assert time.monotonic() - begin < 30
+    assert skipped == [0, 3]
+    assert "ended: it took too long" in page
+
+
+def test_a_device_that_is_stuck(monkeypatch, tmp_path, capsys):
+    stuck = '{"about": "stuck", "number": 2, "reason": "CUDA_ERROR_ILLEGAL_ADDRESS"}\n'
+    program = write(BEGIN % 2 + LINE % 2 + stuck) + f"os._exit({benchmark_worker.STUCK})"
+    page, skipped = page_after(monkeypatch, tmp_path, [program, END])
+    assert skipped == [0, 3]
+    assert "ILLEGAL_ADDRESS (after it the device answered no more)" in page
+    assert "- 1.0\n" in page
+
+
+def test_limits_that_cannot_be_measured(monkeypatch, tmp_path, capsys):
+    fails = '{"about": "failure", "number": 0, "reason": "MemoryError: none"}\n'
+    page, _ = page_after(monkeypatch, tmp_path, [write(BEGIN % 0 + fails) + END])
+    assert "- the limits: MemoryError: none" in page
+    assert "could not be measured" in page
+
+
+def test_without_a_device(monkeypatch, tmp_path):
+    assert page_after(monkeypatch, tmp_path, ["os._exit(1)"]) == (None, [0])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_share_of_the_limit():
+    (case, *_) = suites.gemm()
+    found = benchmark_report.Findings(
+        "Stand-in",
+        Limits("torch", 3e12, {"float64": 5e13}),
+        lines=[Line(case, {"fastein": 4 * 8192**3 / 5e13, "torch": 1.0})],
+    )
+    page = benchmark_report.page(found)
+    assert "copy 3.00 TB/s; matrix products float64 50.0 TFLOP/s" in page
+    assert "- 0.50\n" in page
+    assert measurement.Line(case).ratio is None

@@ -8,10 +8,18 @@ After a wanted change of the generated code, rewrite the golden files and read t
 import pathlib
 
 import pytest
+from test_cuda_schedule import H100, loops
 
-from fastein_cuda.codegen import PRIMITIVES, TILE_PRIMITIVES, parameters, render
+from fastein_cuda.codegen import (
+    PRIMITIVES,
+    TILE_PRIMITIVES,
+    TINY_PRIMITIVES,
+    parameters,
+    render,
+)
 from fastein_cuda.forms import ContractionForm, NestForm, TranspositionForm
 from fastein_cuda.primitives_sim import Lockstep
+from fastein_cuda.schedule import schedule
 from fastein_cuda.tile import Tile
 
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "cuda"
@@ -29,6 +37,10 @@ def nest(stored, moves, outputs, **given):
         "wide": False,
     }
     return NestForm(stored, moves=moves, outputs=outputs, **{**settings, **given})
+
+
+def scheduled(equation, *shapes, **given):
+    return schedule(loops(equation, *shapes, **given), H100).form
 
 
 DOUBLE = ("float64",)
@@ -59,6 +71,11 @@ FORMS = {
         ("float16",) * 4, "float32", ("1111", "0011", "1010", "1111"), (2,) * 4,
         (True, True, False), 64, False,
     ),
+    "stacks": scheduled("bij,bjk->bik", (8192, 3, 3), (8192, 3, 3)),
+    "shared_stacks": scheduled("bij,bjk->bik", (8192, 16, 16), (8192, 16, 16)),
+    "uneven_stacks": scheduled("bij,bjk->bik", (8192, 9, 9), (8192, 9, 9), dtype="complex64"),
+    "stacks_innermost": scheduled("ijb,jkb->ikb", (3, 3, 8192), (3, 3, 8192), dtype="float32"),
+    "chains": scheduled("bij,jk,bkl->bil", (8192, 4, 4), (4, 4), (8192, 4, 4), dtype="float16"),
 }  # fmt: skip
 
 
@@ -75,7 +92,7 @@ def test_no_golden_file_is_left_over():
 def test_source_uses_its_parameters_and_the_primitives_alone(name):
     code = compile(render(FORMS[name]), name, "exec")
     (kernel,) = [x for x in code.co_consts if hasattr(x, "co_names")]
-    assert set(kernel.co_names) <= {*PRIMITIVES, *TILE_PRIMITIVES, "range"}
+    assert set(kernel.co_names) <= {*PRIMITIVES, *TILE_PRIMITIVES, *TINY_PRIMITIVES, "range"}
     taken = [parameter for parameter, _ in parameters(FORMS[name])]
     assert kernel.co_varnames[: len(taken)] == tuple(taken)
     assert len(set(taken)) == len(taken)

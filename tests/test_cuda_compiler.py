@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from fastein.store import KernelStore
 from fastein_cuda import CudaUnavailableError, compiler
 from fastein_cuda.contraction import TILES, UNITS
 from fastein_cuda.elements import ELEMENTS
-from fastein_cuda.forms import ContractionForm
+from fastein_cuda.forms import THREADS, ContractionForm, TinyForm
 from fastein_cuda.tile import Tile
 
 CAPABILITIES = [(8, 0), (9, 0)]
@@ -39,6 +40,7 @@ class Report:
 
     opcodes: frozenset
     ptx_version: tuple
+    registers: int
 
     @property
     def spills(self):
@@ -52,11 +54,39 @@ def report(form, capability, tmp_path):
     library = compiler.lower(form, capability)
     cc = compiler.architecture(capability)
     version = re.search(r"\.version (\d+)\.(\d+)", library.get_asm_str(cc=cc))
+    image = bytes(library.get_cubin(cc=cc).code)
     path = tmp_path / "kernel.cubin"
-    path.write_bytes(bytes(library.get_cubin(cc=cc).code))
+    path.write_bytes(image)
     sass = subprocess.run([nvdisasm(), "-c", path], capture_output=True, text=True, check=True)
     opcodes = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", sass.stdout)
-    return Report(frozenset(opcodes), tuple(map(int, version.groups())))
+    return Report(frozenset(opcodes), tuple(map(int, version.groups())), registers(image))
+
+
+def registers(image):
+    """Return the registers of a thread: the attribute REGCOUNT of the cubin's functions."""
+    found = [
+        struct.unpack_from("<I", image, place.start() + 8)[0]
+        for place in re.finditer(rb"\x04\x2f\x08\x00", image)
+    ]
+    return max(found)
+
+
+def most_registers(form):
+    """Return what a thread may have if a multiprocessor is to hold as many as its family needs."""
+    if isinstance(form, ContractionForm):
+        tile = form.tile
+        bound = CONTRACTION_REGISTERS[tile.unit, tile.stored, tile.rows]
+        return min(bound, REGISTERS // (THREADS * form.resident))
+    return 128 if isinstance(form, TinyForm) else 96
+
+
+def well_made(form, capability, tmp_path):
+    """Return what is in a kernel's machine code, after what every kernel's is asserted of it."""
+    found = report(form, capability, tmp_path)
+    assert not found.spills
+    assert found.ptx_version <= (9, 0)
+    assert found.registers <= most_registers(form)
+    return found
 
 
 needs_disassembler = pytest.mark.skipif(nvdisasm() is None, reason="needs nvdisasm")
@@ -66,10 +96,7 @@ needs_disassembler = pytest.mark.skipif(nvdisasm() is None, reason="needs nvdisa
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form(name, capability, tmp_path):
-    found = report(FORMS[name], capability, tmp_path)
-    assert not found.spills
-    assert found.ptx_version <= (9, 0)
-    assert found.has("STG")
+    assert well_made(FORMS[name], capability, tmp_path).has("STG")
 
 
 @needs_disassembler
@@ -133,12 +160,41 @@ def contraction_form(stored, size, along, lanes, wide=False):
     return ContractionForm(tile, (stored,) * 3, (1, 1, 1, 1), moves, alignment, False, wide)
 
 
+REGISTERS = 65536  # of a multiprocessor
+
+# The most that a thread has of them, by unit, dtype and the tile's rows.
+CONTRACTION_REGISTERS = {
+    ("simt", "int8", 128): 240,
+    ("simt", "int8", 64): 128,
+    ("simt", "float32", 128): 240,
+    ("simt", "float32", 64): 112,
+    ("simt", "complex64", 64): 112,
+    ("tf32", "float32", 128): 128,
+    ("tf32", "float32", 64): 72,
+    ("tf32x3", "float32", 128): 160,
+    ("tf32x3", "float32", 64): 88,
+    ("hmma", "float16", 128): 216,
+    ("hmma", "float16", 64): 72,
+    ("hmma", "bfloat16", 128): 216,
+    ("hmma", "bfloat16", 64): 72,
+    ("dmma", "float64", 128): 248,
+    ("dmma", "float64", 64): 104,
+    ("dmma", "complex128", 64): 184,
+}
+
 OPCODES = {"dmma": ("DMMA",), "hmma": ("HMMA", "LDSM")}
 
 
 @needs_disassembler
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("along", [("terms", "terms"), ("terms", "lines"), ("lines", "lines")])
+@pytest.mark.parametrize(
+    ("capability", "along"),
+    [
+        ((9, 0), ("terms", "terms")),
+        ((9, 0), ("terms", "lines")),
+        ((9, 0), ("lines", "lines")),
+        ((8, 0), ("terms", "lines")),
+    ],
+)
 @pytest.mark.parametrize(
     "stored", ["int8", "float16", "bfloat16", "float32", "complex64", "float64", "complex128"]
 )
@@ -148,22 +204,19 @@ def test_every_tile(stored, along, capability, tmp_path):
     unit = UNITS.get(stored, "simt")
     for size in TILES[unit, element.itemsize]:
         lanes = min(16 // element.itemsize, min(size[:2]) * size[2] // 256)
-        found = report(contraction_form(stored, size, along, lanes), capability, tmp_path)
-        assert not found.spills
-        assert found.ptx_version <= (9, 0)
+        found = well_made(contraction_form(stored, size, along, lanes), capability, tmp_path)
         assert found.has("LDGSTS", *OPCODES.get(unit, ()))
         assert not found.has("LDG.") or unit == "simt"
 
 
 @needs_disassembler
 @pytest.mark.parametrize("along", [("terms", "terms"), ("lines", "lines")])
-def test_tf32(along, tmp_path):
-    for size in TILES["tf32", 4]:
+@pytest.mark.parametrize("unit", ["tf32", "tf32x3"])
+def test_tf32(unit, along, tmp_path):
+    for size in TILES[unit, 4]:
         form = contraction_form("float32", size, along, 4)
-        form = replace(form, tile=replace(form.tile, unit="tf32"))
-        found = report(form, (9, 0), tmp_path)
-        assert found.has("HMMA.1688.F32.TF32")
-        assert not found.spills
+        form = replace(form, tile=replace(form.tile, unit=unit))
+        assert well_made(form, (9, 0), tmp_path).has("HMMA.1688.F32.TF32", "LDGSTS")
 
 
 @needs_disassembler
@@ -173,11 +226,47 @@ def test_a_tile_without_vectors(tmp_path):
         for wide in (False, True):
             form = contraction_form(stored, size, ("terms", "lines"), 1, wide)
             form = replace(form, alignment=(ELEMENTS[stored].alignment,) * 3)
-            assert not report(form, (9, 0), tmp_path).spills
+            well_made(form, (9, 0), tmp_path)
 
 
-def test_wide_indices():
-    assert compiler.cubin(replace(FORMS["matmul"], wide=True), (9, 0)).image
+@needs_disassembler
+@pytest.mark.parametrize("name", ["matmul", "transpose", "stacks", "uneven_stacks"])
+def test_wide_kernels_divide_in_32_bits(name, tmp_path):
+    """A division of 64 bits takes some hundred instructions, by way of floating point."""
+    wide = replace(FORMS[name], wide=True)
+    assert not any(
+        op.startswith(("I2F", "CALL")) for op in well_made(wide, (9, 0), tmp_path).opcodes
+    )
+
+
+def test_vast_indices():
+    assert compiler.cubin(replace(FORMS["matmul"], wide=True, vast=True), (9, 0)).image
+
+
+def test_another_way_to_machine_code(monkeypatch):
+    """Where numba-cuda's inside is not what it was, or nvJitLink is missing: PTX."""
+
+    def missing(*arguments):
+        raise AttributeError("get_cubin")
+
+    monkeypatch.setattr(compiler, "lower", missing)
+    for name in ("stacks", "contraction"):
+        found = compiler.build(FORMS[name], (9, 0))
+        text = found.image.decode()
+        assert text.endswith("\0")
+        assert f".entry {found.entry}" in text
+        assert ".target sm_90a" in text
+    monkeypatch.setattr(compiler, "portable", lambda *_: 1 / 0)
+    with pytest.raises(AttributeError, match="get_cubin"):
+        compiler.build(FORMS["stacks"], (9, 0))
+
+
+def test_a_numba_cuda_of_another_package(monkeypatch):
+    from numba import cuda
+
+    monkeypatch.setattr(cuda, "__file__", "/elsewhere/numba/cuda/__init__.py")
+    with pytest.raises(CudaUnavailableError, match=r"_numba_cuda_redirector\.pth"):
+        compiler.lower(FORMS["fill"], (9, 0))
 
 
 @pytest.fixture

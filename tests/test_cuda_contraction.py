@@ -47,8 +47,8 @@ def operands(shapes, dtype, seed=0):
 def assert_close(found, expected, dtype):
     accuracy = 0 if expected.dtype.kind in "iub" else ACCURACY.get(dtype, 3e-6)
     assert found.shape == expected.shape
-    scale = np.abs(expected.astype(complex)).max()
-    difference = np.abs(found.astype(complex) - expected.astype(complex)).max()
+    scale = np.abs(expected.astype(complex)).max(initial=0.0)
+    difference = np.abs(found.astype(complex) - expected.astype(complex)).max(initial=0.0)
     assert difference <= accuracy * scale
 
 
@@ -129,8 +129,32 @@ def test_tf32_is_asked_for():
     assert errors[False] < 3e-6 < errors[True] < 2e-3
 
 
-def test_tf32_in_every_layout():
-    with simulated(), fastein.config(tf32=True):
+@pytest.mark.parametrize("terms", [16, 250, 2000])
+@pytest.mark.parametrize("kind", ["normal", "positive", "of any size"])
+def test_three_products_of_tf32_are_as_precise_as_float32(terms, kind):
+    rng = np.random.default_rng(terms)
+    a, b = rng.standard_normal((2, 40, terms))
+    if kind == "positive":
+        a, b = abs(a), abs(b)
+    elif kind == "of any size":
+        a, b = a * 10.0 ** rng.integers(-15, 15, terms), b * 10.0 ** rng.integers(-15, 15, terms)
+    a, b = a.astype("float32"), b.astype("float32")
+    exact = a.astype("float64") @ b.astype("float64").T
+    scale = abs(a.astype("float64")) @ abs(b.astype("float64")).T
+    errors = {}
+    with simulated() as device:
+        for tf32, unit in ((False, "simt"), ("3x", "tf32x3")):
+            with fastein.config(tf32=tf32):
+                found = einsum("ij,kj->ik", a, b)
+            form = next(f for f in device.launched[::-1] if isinstance(f, ContractionForm))
+            assert form.tile.unit == unit
+            errors[tf32] = np.sqrt((((found - exact) / scale) ** 2).mean())
+    assert errors["3x"] <= max(1.5 * errors[False], 2**-23)
+
+
+@pytest.mark.parametrize("tf32", [True, "3x"])
+def test_tf32_in_every_layout(tf32):
+    with simulated(), fastein.config(tf32=tf32):
         for equation, shapes in SHAPES:
             rng = np.random.default_rng(0)
             given = [rng.integers(-9, 9, shape).astype("float32") for shape in shapes]
@@ -184,6 +208,10 @@ MUTATIONS = {
     "a stage that has not arrived": ("wait(2)", "wait(3)"),
     "no wait": ("wait(2)", "pass"),
     "no barrier": ("barrier()", "pass"),
+    "the barrier before the wait": (
+        "wait(2)\n        barrier()",
+        "barrier()\n        wait(2)",
+    ),
     "a stage too early": ("if t >= 3:", "if t >= 2:"),
     "the wrong stage": ("((t - 3) % 4)", "((t - 2) % 4)"),
     "a stage that is in use": ("+ (t % 4)", "+ ((t - 1) % 4)"),
@@ -192,7 +220,8 @@ MUTATIONS = {
     "a table too short": ("& 511", "& 255"),
     "rows beyond the edge": ("rows - row_from", "rows - row_from + 64"),
     "the other operand's offsets": ("get(columns_b, line)", "get(rows_a, line)"),
-    "a row too many": ("line < rows))", "line < rows + 9))"),
+    "some rows too many": ("line < rows))", "line < rows + 9))"),
+    "a row too many": ("line < rows))", "line < rows + 1))"),
 }
 
 

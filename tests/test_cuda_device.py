@@ -5,17 +5,14 @@ All of it is skipped where there is no device; `.ci/gpu` runs it where there is 
 
 import numpy as np
 import pytest
-from simulated import corpus_faults, einsum, fuzz_faults
+from simulated import GPU, corpus_faults, einsum, fuzz_faults
 from test_corpus import DTYPES
 
 import fastein
 import fastein_cuda
 from fastein.testing.corpus import LAYOUTS
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not fastein_cuda.is_available(), reason="needs a CUDA device"),
-]
+pytestmark = GPU
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

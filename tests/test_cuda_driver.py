@@ -28,7 +28,7 @@ def stand_in(tmp_path_factory):
     return folder
 
 
-def said(folder, program):
+def said(folder, program, **settings):
     """Run a program on the stand-in; the lines that the driver printed."""
     start = "import numpy as np, fastein, fastein_cuda as fc\neinsum = fastein.einsum\n"
     environment = {
@@ -36,6 +36,7 @@ def said(folder, program):
         "LD_LIBRARY_PATH": str(folder),
         "FASTEIN_CACHE_DIR": str(folder / "cache"),
         "PYTHONUNBUFFERED": "1",
+        **settings,
     }
     done = subprocess.run(
         [sys.executable, "-c", start + program],
@@ -121,3 +122,117 @@ print("numba" if "numba.cuda" in sys.modules else "no numba")
 """
     said(stand_in, program)
     assert "no numba" in said(stand_in, program)
+
+
+def test_the_benchmark_times_by_events(stand_in, tmp_path):
+    """On a device whose kernels do nothing: that all is asked of the driver as it should be."""
+    program = f"""
+from fastein_cuda import benchmark
+assert benchmark.main(["--tiny", "--suites", "chain,batch", "--output", {str(tmp_path)!r}]) == 0
+"""
+    said(stand_in, program)
+    (page,) = tmp_path.iterdir()
+    assert page.name.endswith("-gpu-stand-in.rst")
+    text = page.read_text()
+    assert "differs from the CPU" in text
+    assert "Error" not in text
+    assert "not be measured" not in text
+
+
+CUBE = """
+a = fc.asarray(np.ones((300, 300)))
+einsum("ij,jk->ik", a, a)
+"""
+
+
+def test_a_driver_that_is_too_old_for_a_cubin_gets_ptx(stand_in):
+    lines = said(stand_in, CUBE, STAND_IN_REFUSES="ELF")
+    assert [line for line in lines if line in ("refuse", "load PTX")] == ["refuse", "load PTX"]
+    assert any(line.startswith("launch") for line in lines)
+
+
+def test_a_driver_that_is_too_old_for_anything(stand_in):
+    program = """
+try:
+    einsum("ij->ji", fc.asarray(np.ones((30, 30))), out=fc.asarray(np.ones((30, 30))))
+except fc.CudaUnavailableError as reason:
+    print("caught:", reason)
+"""
+    lines = said(stand_in, program, STAND_IN_REFUSES="all")
+    (caught,) = [line for line in lines if line.startswith("caught")]
+    assert "the driver of CUDA 13.0 cannot load kernels made by numba-cuda" in caught
+
+
+def test_a_device_without_pools(stand_in):
+    lines = said(stand_in, CUBE, STAND_IN_WITHOUT_POOLS="1")
+    assert lines.count("allocate 720000 plainly") == 2
+    assert lines.count("release plainly") == 2
+
+
+def test_streams_wait_for_each_other(stand_in):
+    program = """
+a, b = (fc.asarray(np.ones(3)) for _ in range(2))
+class Foreign:
+    def __init__(self, array, stream):
+        self.__cuda_array_interface__ = dict(array.__cuda_array_interface__, stream=stream)
+r = einsum("i,i->i", Foreign(a, 7), Foreign(b, 9))
+r.__dlpack__(stream=5)
+"""
+    lines = [line for line in said(stand_in, program) if "record" in line or "waits" in line]
+    assert lines == [
+        "record on 0x9", "0x7 waits", "record on 0x7", "0x9 waits", "record on 0x7", "0x5 waits",
+    ]  # fmt: skip
+
+
+def test_a_warm_call_makes_nothing_anew(stand_in):
+    """No kernel is looked up, no argument packed again; scratch comes from the pool each time."""
+    program = """
+from fastein_cuda import codegen, compiler, driver, launch, schedule
+a = fc.asarray(np.ones((40, 40)))
+out = fc.asarray(np.ones((40, 40)))
+einsum("ij,jk,kl->il", a, a, a, out=out)
+print("warm")
+for module, names in (
+    (compiler, ("cubin", "build")),
+    (codegen, ("render", "parameters")),
+    (launch, ("launch_of", "step_of", "schedule")),
+    (driver.ctypes, ("addressof",)),
+    (driver.CudaDevice, ("prepare", "_function", "_attribute")),
+):
+    for name in names:
+        setattr(module, name, None)
+for _ in range(3):
+    assert einsum("ij,jk,kl->il", a, a, a, out=out) is out
+"""
+    lines = said(stand_in, program)
+    warm = lines[lines.index("warm") + 1 :]
+    one = ["allocate", "launch", "launch", "release"]
+    assert [line.split()[0] for line in warm][: 3 * len(one)] == one * 3
+    launches = [line for line in warm if line.startswith("launch")]
+    assert launches[::2] == launches[:1] * 3
+
+
+def test_a_warm_call_without_scratch_allocates_nothing(stand_in):
+    program = """
+a = fc.asarray(np.ones((40, 40)))
+out = fc.asarray(np.ones((40, 40)))
+einsum("ij,jk->ik", a, a, out=out)
+print("warm")
+einsum("ij,jk->ik", a, a, out=out)
+"""
+    lines = said(stand_in, program)
+    warm = [line.split()[0] for line in lines[lines.index("warm") + 1 :]]
+    assert warm[0] == "launch"
+    assert warm[1:] in ([], ["release"] * 2)  # the arrays, if the interpreter frees them at its end
+
+
+def test_a_device_that_is_too_old(stand_in):
+    program = """
+assert not fc.is_available()
+try:
+    fc.asarray(np.ones(3))
+except fc.CudaUnavailableError as reason:
+    print("caught:", reason)
+"""
+    (caught,) = said(stand_in, program, STAND_IN_IS_OLD="1")
+    assert "has compute capability 7.0: fastein needs 8.0 or later" in caught

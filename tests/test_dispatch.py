@@ -151,7 +151,7 @@ def test_errors_leave_nothing_behind():
 
 def test_a_change_of_the_settings_forgets_all_plans():
     einsum("ij,jk->ik", A, B)
-    with config(num_threads=3):
+    with config(memory_limit=10**6):
         assert plan_count() == 0
         einsum("ij,jk->ik", A, B)
         assert plan_count() == 1
@@ -159,6 +159,32 @@ def test_a_change_of_the_settings_forgets_all_plans():
     einsum("ij,jk->ik", A, B)
     config()  # changes nothing
     assert plan_count() == 1
+
+
+def test_every_number_of_threads_has_its_plans():
+    calls = [
+        lambda: einsum("ij,jk->ik", A, B),
+        lambda: einsum("ij,jk->ik", A, B, order="C"),
+    ]
+    threads = config().num_threads
+    assert new_plans(*calls) == [1, 1]
+    with config(num_threads=threads + 1):
+        assert new_plans(*calls, *calls) == [1, 1, 0, 0]
+        with config(jit="never"):
+            assert plan_count() == 0
+            assert new_plans(*calls) == [1, 1]
+        assert plan_count() == 0
+        assert new_plans(*calls) == [1, 1]
+        with config(num_threads=threads):
+            assert new_plans(*calls, *calls) == [1, 1, 0, 0]
+    assert new_plans(*calls) == [0, 0]
+
+
+def test_numbers_of_threads_without_number():
+    for threads in [*range(1, 100)] * 2:
+        with config(num_threads=threads):
+            np.testing.assert_array_equal(einsum("ij,jk->ik", A, B), A @ B)
+        assert plan_count() < 20
 
 
 def test_the_memory_limit_reaches_the_next_plan():

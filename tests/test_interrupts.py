@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 
 PRESS = """
     import signal, time, threading, fastein
-    fastein.config(jit="always", num_threads={threads})
+    fastein.config(jit={jit!r}, num_threads={threads})
     class Pressed(Exception):
         pass
     def handler(*_):
@@ -52,15 +52,47 @@ NEST = {
     "small": "a = np.ones((30, 20)); b = np.ones((30, 20))",
     "check": "assert (einsum('ai,bi,ci->abc', a, a, b) == 20).all()",
 }
+# Without kernels: NumPy's matmul, and the baseline nest whose outermost loop is a sum.
+MATMUL = {
+    "jit": "never",
+    "prepare": "a = b = np.ones((64, 64))",
+    "call": "c = einsum('ij,jk->ik', a, b)",
+    "large": "a = b = np.ones((6000, 6000))",
+    "small": "a = b = np.ones((64, 64))",
+    "check": "assert (einsum('ij,jk->ik', a, b) == 64).all()",
+}
+SUM = {
+    "jit": "never",
+    "prepare": "a = np.ones((50, 40, 40), 'i2')",
+    "call": "c = einsum('kij,kji->ij', a, a)",
+    "large": "a = np.broadcast_to(np.ones((1, 3000, 3000), 'i2'), (99, 3000, 3000))",
+    "small": "a = np.ones((50, 40, 40), 'i2')",
+    "check": "assert (einsum('kij,kji->ij', a, a) == 50).all()",
+}
+CASES = {"contraction": CONTRACTION, "stack": STACK, "nest": NEST, "matmul": MATMUL, "sum": SUM}
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("case", [CONTRACTION, STACK, NEST], ids=["contraction", "stack", "nest"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_long_call_is_interrupted(case, threads):
     """The handler's exception is raised, not a second late; the next call is right."""
-    out = in_a_process(PRESS.format(threads=threads, **case)).split()
+    out = in_a_process(PRESS.format(threads=threads, **{"jit": "always", **case})).split()
     assert len(out) == 2
     assert all(float(late) < 1.0 for late in out), out
+
+
+def test_long_sums_in_turn():
+    """The outermost loop is summed in several shares, one after the other."""
+    in_a_process("""
+        import fastein
+        fastein.config(jit="never")
+        a = np.random.default_rng(0).integers(-9, 9, (60, 2000, 2000), np.int8)
+        want = (a.astype(np.int16) * a.transpose(0, 2, 1)).sum(0, dtype=np.int16)
+        wide = a.astype(np.int16)
+        assert np.array_equal(einsum("kij,kji->ij", wide, wide), want)
+        half = np.broadcast_to(np.array([2.0**-16, 0], np.float16), (20_000, 10_000, 2))
+        assert einsum("ki->", half[:, :, 0]) == 20_000 * 10_000 / 2**16
+    """)
 
 
 def test_a_handler_that_returns_interrupts_nothing():

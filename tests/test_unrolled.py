@@ -110,7 +110,8 @@ def test_where_vectors_lie():
 def test_vectors_follow_the_instruction_set(monkeypatch):
     monkeypatch.setattr("fastein.cpu.unrolled.host", lambda: isa.AVX2)
     assert small_nest("ijb,jb->ib").form.lanes == 4
-    assert small_nest("ijb,jb->ib", dtype="i1").form.lanes == 8
+    assert small_nest("ijb,jb->ib", dtype="i1").form.lanes == 32
+    assert small_nest("ijb,jb->ib", dtype="e").form.lanes == 8
 
 
 def test_all_batches_and_cut_out_ones_share_a_kernel():

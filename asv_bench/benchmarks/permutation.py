@@ -22,6 +22,10 @@ CASES = {
     "abc->bac f8": ("abc->bac", (300, 300, 300), "f8"),
     "hwc->chw f4": ("hwc->chw", (3000, 3000, 3), "f4"),
     "chw->hwc f4": ("chw->hwc", (3, 3000, 3000), "f4"),
+    "hwc->chw u1": ("hwc->chw", (4000, 4000, 3), "u1"),
+    "chw->hwc u1": ("chw->hwc", (3, 4000, 4000), "u1"),
+    "abc->bac u1": ("abc->bac", (4000, 4000, 3), "u1"),
+    "ij->ji f4, 2000": ("ij->ji", (2000, 2000), "f4"),
     "ij->ji f4, in cache": ("ij->ji", (600, 600), "f4"),
 }
 ROUNDS = 12

@@ -18,7 +18,10 @@ ctypedef struct Header:
     # Room for one pointer and one step per operand when there are more than NEAR, else NULL.
     char **pointers
     Py_ssize_t *steps
+    float carry  # the sum so far of float16, where the nest is run in turn
 
 cdef int prepare(Header *header, LoopNest nest) except -1
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+cdef void run_in_turn(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
+                      Py_ssize_t begin, Py_ssize_t end) noexcept nogil

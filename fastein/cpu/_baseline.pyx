@@ -40,13 +40,29 @@ cdef int prepare(Header *header, LoopNest nest) except -1:
 cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
               Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
     """A kernel (see the developer docs for the ABI) whose `scratch` is the nest's `Header`."""
+    cdef float carry = 0.0
+    run_share(data, shape, strides, <Header *>scratch, begin, end, True, &carry)
+
+
+cdef void run_in_turn(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch,
+                      Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """The same where the outermost loop is summed and its shares come one after the other.
+
+    Each adds to what the last one has left, also in the header, which is one call's own.
+    """
     cdef Header *nest = <Header *>scratch
+    run_share(data, shape, strides, nest, begin, end, begin == 0, &nest.carry)
+
+
+cdef inline void run_share(char **data, Py_ssize_t *shape, Py_ssize_t *strides, Header *nest,
+                           Py_ssize_t begin, Py_ssize_t end, bint first,
+                           float *carry) noexcept nogil:
     cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, k
     cdef char *near_pointers[NEAR]
     cdef Py_ssize_t near_steps[NEAR]
+    cdef Py_ssize_t outer[PAIR_OPERANDS]
     cdef char **p = near_pointers
     cdef Py_ssize_t *step = near_steps
-    cdef float carry = 0.0
     if nest.pointers != NULL:
         p = nest.pointers
         step = nest.steps
@@ -54,19 +70,25 @@ cdef void run(char **data, Py_ssize_t *shape, Py_ssize_t *strides, char *scratch
         p[k] = data[k]
         step[k] = 0
     if rank == 0:
-        stretch(nest, p, step, 1, True, &carry)
+        stretch(nest, p, step, 1, first, carry)
         return
     if begin >= end:
         return
     for k in range(nop):
         p[k] += begin * strides[k * rank]
         step[k] = strides[k * rank + last]
-    if rank == 1:
-        stretch(nest, p, step, end - begin, True, &carry)
+    if rank == 1 and nest.pair != NULL and end - begin <= CHUNK:
+        nest.pair(p, step, step, 1, end - begin, first)
+    elif rank == 1:
+        stretch(nest, p, step, end - begin, first, carry)
+    elif rank == 2 and nest.pair != NULL:
+        for k in range(nop):
+            outer[k] = strides[k * rank]
+        nest.pair(p, outer, step, end - begin, shape[1], first)
     elif rank == 2:
-        next_to_inner(nest, p, step, strides, end - begin, shape[1], True, &carry)
+        two_loops(nest, p, strides, step, end - begin, shape[1], first, carry)
     else:
-        walk(nest, p, step, shape, strides, end - begin)
+        walk(nest, p, step, shape, strides, end - begin, first, carry)
 
 
 cdef inline void stretch(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint first,
@@ -92,42 +114,60 @@ cdef void in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint
         p[k] -= n * step[k]
 
 
-cdef void next_to_inner(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *strides,
-                        Py_ssize_t m, Py_ssize_t n, bint first, float *carry) noexcept nogil:
-    """The two innermost loops, of m and n; the pointers end up m steps further."""
-    cdef int rank = nest.rank, nop = nest.nin + 1, near = rank - 2, k
-    cdef Py_ssize_t outer[PAIR_OPERANDS]
-    cdef bint summed = nest.is_summed[near]
-    cdef Py_ssize_t i = 0
-    if nest.pair != NULL:
-        for k in range(nop):
-            outer[k] = strides[k * rank + near]
-        nest.pair(p, outer, step, m, n, first)
-        for k in range(nop):
-            p[k] += m * outer[k]
-        return
-    while i < m:
+cdef void two_loops(Header *nest, char **p, Py_ssize_t *outer, Py_ssize_t *step, Py_ssize_t m,
+                    Py_ssize_t n, bint first, float *carry) noexcept nogil:
+    """The two innermost loops, of m and n, where there is no pair for them."""
+    cdef int nop = nest.nin + 1, k
+    cdef bint summed = nest.is_summed[nest.rank - 2]
+    cdef Py_ssize_t i
+    for i in range(m):
         stretch(nest, p, step, n, first and (i == 0 or not summed), carry)
         for k in range(nop):
-            p[k] += strides[k * rank + near]
-        i += 1
+            p[k] += outer[k * nest.rank]
+    for k in range(nop):
+        p[k] -= m * outer[k * nest.rank]
+
+
+cdef void three_loops(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *strides,
+                      Py_ssize_t count, Py_ssize_t m, Py_ssize_t n, bint first,
+                      float *carry) noexcept nogil:
+    """The three innermost loops: a pair, or two loops, so many times. The pointers stay behind."""
+    cdef int rank = nest.rank, nop = nest.nin + 1, third = rank - 3, k
+    cdef bint summed = nest.is_summed[third]
+    cdef Py_ssize_t outer[PAIR_OPERANDS]
+    cdef Py_ssize_t i
+    if nest.pair != NULL:
+        for k in range(nop):
+            outer[k] = strides[k * rank + rank - 2]
+        for i in range(count):
+            nest.pair(p, outer, step, m, n, first and (i == 0 or not summed))
+            for k in range(nop):
+                p[k] += strides[k * rank + third]
+    else:
+        for i in range(count):
+            two_loops(nest, p, strides + rank - 2, step, m, n, first and (i == 0 or not summed),
+                      carry)
+            for k in range(nop):
+                p[k] += strides[k * rank + third]
 
 
 cdef void walk(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t *shape, Py_ssize_t *strides,
-               Py_ssize_t outermost) noexcept nogil:
-    """Step the outer loops like an odometer, the one next to the innermost in a loop of its own."""
-    cdef int rank = nest.rank, nop = nest.nin + 1, last = rank - 1, near = rank - 2, axis, k
+               Py_ssize_t outermost, bint first, float *carry) noexcept nogil:
+    """Step the outer loops like an odometer, the three innermost in loops of their own."""
+    cdef int rank = nest.rank, nop = nest.nin + 1, third = rank - 3, axis, k
     cdef Py_ssize_t index[64]
-    cdef Py_ssize_t size, m = shape[near], n = shape[last]
-    cdef int moved_sums = 0  # outer summed loops that are past their first iteration
-    cdef float carry = 0.0
-    for axis in range(near):
+    cdef Py_ssize_t size, count = shape[third] if third else outermost
+    cdef int moved_sums = not first  # outer summed loops that are past their first iteration
+    for axis in range(third):
         index[axis] = 0
     while True:
-        next_to_inner(nest, p, step, strides, m, n, moved_sums == 0, &carry)
+        three_loops(nest, p, step, strides, count, shape[rank - 2], shape[rank - 1],
+                    moved_sums == 0, carry)
+        axis = third - 1
+        if axis < 0:
+            return
         for k in range(nop):
-            p[k] -= strides[k * rank + near] * m
-        axis = near - 1
+            p[k] -= strides[k * rank + third] * count
         while axis >= 0:
             size = outermost if axis == 0 else shape[axis]
             index[axis] += 1

@@ -196,6 +196,10 @@ cdef void dot(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
     if nin == 2:
         if s[0] == unit and s[1] == unit:
             dot_unit[element](p[0], p[1], n, &total)
+        elif is_extended[element](NULL) and (s[0] == 0 or s[1] == 0):
+            # its range is such that a sum can be scaled where a float's might overflow
+            i = 0 if s[1] == 0 else 1
+            total = times[element](sum_strided[element](p[i], s[i], n), p[1 - i][0])
         else:
             total = dot_strided[element](p[0], s[0], p[1], s[1], n)
     elif nin == 1:

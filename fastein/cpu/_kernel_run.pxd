@@ -14,6 +14,8 @@ cdef class KernelRun(Run):
     cdef Py_ssize_t grain
     cdef Py_ssize_t block
     cdef Py_ssize_t parts
+    cdef double worth               # in iterations
+    cdef double least               # ... from where on threads share them
     cdef Py_ssize_t part_bytes
     cdef LoopNest sums              # adds up the parts, by the baseline nest
     cdef Header header

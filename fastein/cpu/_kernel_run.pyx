@@ -12,12 +12,13 @@ from math import prod
 
 import numpy as np
 
+from ..config import settings
 from ._baseline cimport kernel_t, prepare
 from ._baseline cimport run as baseline
 from ._placed cimport Placed
 from ._runtime cimport Run
 from ._result_memory cimport give_back, take
-from ._threads cimport share, watched_shares
+from ._threads cimport SHARE_KERNEL_WORK, SHARE_WORK, share, tasks, watched_shares
 
 cnp.import_array()
 
@@ -74,6 +75,8 @@ cdef class KernelRun(Run):
         self.grain = traversal.grain
         self.block = traversal.block
         self.parts = traversal.parts
+        self.worth = traversal.worth
+        self.least = SHARE_WORK if kernel is None else SHARE_KERNEL_WORK
         if self.nest.nin >= MOST_OPERANDS:
             raise ValueError(f"generated kernels take at most {MOST_OPERANDS - 1} inputs")
         if traversal.result:
@@ -105,7 +108,10 @@ cdef class KernelRun(Run):
         self.sums = sums.ordered(order)
         prepare(&self.header, self.sums)
 
-    cdef int perform(self, char **data, Py_ssize_t threads) except -1:
+    cdef int perform(self, char **data) except -1:
+        cdef Py_ssize_t threads = 1
+        if self.worth >= self.least:
+            threads = settings.num_threads
         if self.part_bytes:
             return self.perform_by_way(data, threads)
         return self.run(data, threads)
@@ -116,7 +122,8 @@ cdef class KernelRun(Run):
         cdef Py_ssize_t shares
         if not self.parallel:
             threads = 1
-        shares = max(threads, (n + self.block - 1) // self.block if self.block else 1)
+        shares = max(tasks(threads, self.worth),
+                     (n + self.block - 1) // self.block if self.block else 1)
         if self.parallel:
             shares = max(shares, min(watched_shares(self.nest.work()), n))
         share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain)

@@ -16,7 +16,7 @@ def loop_order(LoopNest nest, machine, bint streams=False):
     follow by stride, the longest outermost, but small nests have their sums inside. A summed
     innermost loop keeps its accumulator in a register, so there, too, all summed loops go inside
     all output loops. float16 has no choice: its sum is
-    kept in float32 and rounded once.
+    kept in float32 and rounded once. Nor has long double, which the x87 is slow to store.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
     cdef Py_ssize_t step
     if rank == 0:
         return rates.run_overhead
-    if nest.is_half and not streams:
+    if (nest.is_half or nest.is_extended) and not streams:
         for a in range(rank):
             sums_only = sums_only or nest.is_summed[a] != 0
     for a in range(rank):

@@ -10,8 +10,8 @@ maps
 
 from .._nest cimport LoopNest
 from ._elements cimport (
-    KINDS, ahead, at, bool_t, c64, c128, c256, element, flat, g80, hot, position, times, u8, u16,
-    u32, u64,
+    KINDS, ahead, at, bool_t, c64, c128, c256, element, flat, g80, hot, plus, position, stored,
+    times, u8, u16, u32, u64,
 )
 from ._loop_pairs cimport (
     fours, has_contiguous_rows, may_pair, pair_t, put, put_four, sum_of_four,
@@ -34,11 +34,17 @@ cdef inline flat add_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t s
                 first)
         first = False
         a = ahead[element](a, 4 * s)
-    for _ in range(m - 4 * quads):
+    m -= 4 * quads
+    for _ in range(m // 2):
+        for i in range(n):
+            row = ahead[element](a, i * step)
+            put[element](ahead[element](out, i * so), plus[element](row[0], at[element](row, s)),
+                         first)
+        first = False
+        a = ahead[element](a, 2 * s)
+    if m % 2:
         for i in range(n):
             put[element](ahead[element](out, i * so), at[element](a, i * step), first)
-        first = False
-        a = ahead[element](a, s)
 
 
 cdef inline flat scale_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *x,
@@ -64,14 +70,22 @@ cdef inline flat scale_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t
         first = False
         a = ahead[element](a, 4 * sa)
         x = ahead[element](x, 4 * s)
-    for _ in range(m - 4 * quads):
+    m -= 4 * quads
+    for _ in range(m // 2):
+        a0 = a[0]
+        a1 = at[element](a, sa)
+        for i in range(n):
+            row = ahead[element](x, i * step)
+            put[element](ahead[element](out, i * so), plus[element](
+                times[element](row[0], a0), times[element](at[element](row, s), a1)), first)
+        first = False
+        a = ahead[element](a, 2 * sa)
+        x = ahead[element](x, 2 * s)
+    if m % 2:
         a0 = a[0]
         for i in range(n):
             put[element](ahead[element](out, i * so),
                          times[element](at[element](x, i * step), a0), first)
-        first = False
-        a = ahead[element](a, sa)
-        x = ahead[element](x, s)
 
 
 cdef inline flat multiply_fours(element *out, Py_ssize_t so, element *a, Py_ssize_t step_a,
@@ -94,13 +108,21 @@ cdef inline flat multiply_fours(element *out, Py_ssize_t so, element *a, Py_ssiz
         first = False
         a = ahead[element](a, 4 * sa)
         b = ahead[element](b, 4 * sb)
-    for _ in range(m - 4 * quads):
+    m -= 4 * quads
+    for _ in range(m // 2):
+        for i in range(n):
+            x = ahead[element](a, i * step_a)
+            y = ahead[element](b, i * step_b)
+            put[element](ahead[element](out, i * so), plus[element](
+                times[element](x[0], y[0]),
+                times[element](at[element](x, sa), at[element](y, sb))), first)
+        first = False
+        a = ahead[element](a, 2 * sa)
+        b = ahead[element](b, 2 * sb)
+    if m % 2:
         for i in range(n):
             put[element](ahead[element](out, i * so), times[element](
                 at[element](a, i * step_a), at[element](b, i * step_b)), first)
-        first = False
-        a = ahead[element](a, sa)
-        b = ahead[element](b, sb)
 
 
 cdef hot add_contiguous(element *out, element *a, Py_ssize_t s, Py_ssize_t m, Py_ssize_t n,
@@ -194,6 +216,74 @@ cdef void scaled_each(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssiz
     scale_each[element](p[2], outer[2], p[a], outer[a], p[x], outer[x], m, n, first)
 
 
+# Where each row begins at the end of the one before it, a short row may be written as a longer one:
+# the next row puts right what went too far. So there are loops of few lengths, which leave nothing
+# over that vectors are too long for.
+
+cdef enum:
+    WIDE = 16  # elements
+
+
+cdef inline Py_ssize_t widened(element *row, element *x, Py_ssize_t sx,
+                               Py_ssize_t n) noexcept nogil:
+    """Copy n elements to a row of `WIDE`; how many of these to go through."""
+    cdef Py_ssize_t i
+    for i in range(WIDE):
+        row[i] = at[element](x, min(i, n - 1) * sx)
+    return WIDE // 2 if n <= WIDE // 2 else WIDE
+
+
+cdef inline Py_ssize_t rows_within(Py_ssize_t m, Py_ssize_t n, Py_ssize_t wide) noexcept nogil:
+    """How many of m rows of n end within the last, if each is written so wide."""
+    return m - (wide + n - 1) // n + 1
+
+
+cdef hot scale_short(element *out, element *a, Py_ssize_t sa, element *x, Py_ssize_t sx,
+                     Py_ssize_t m, Py_ssize_t n) noexcept nogil:
+    """``out[j] = a[j] * x``, each ``a[j]`` one element, rows of at most `WIDE` in a row."""
+    cdef element row[WIDE]
+    cdef element factor
+    cdef Py_ssize_t i, j, wide = widened[element](row, x, sx, n)
+    cdef Py_ssize_t within = rows_within(m, n, wide)
+    for j in range(m):
+        factor = a[0]
+        for i in range(wide if j < within else n):
+            out[i] = stored[element](times[element](row[i], factor))
+        a = ahead[element](a, sa)
+        out += n
+
+
+cdef hot multiply_short(element *out, element *a, element *x, Py_ssize_t sx, Py_ssize_t m,
+                        Py_ssize_t n) noexcept nogil:
+    """``out[j] = a[j] * x``, rows of at most `WIDE` in a row."""
+    cdef element row[WIDE]
+    cdef Py_ssize_t i, j, wide = widened[element](row, x, sx, n)
+    cdef Py_ssize_t within = rows_within(m, n, wide)
+    for j in range(m):
+        for i in range(wide if j < within else n):
+            out[i] = stored[element](times[element](row[i], a[i]))
+        a += n
+        out += n
+
+
+cdef void short_rows(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m,
+                     Py_ssize_t n, bint first) noexcept nogil:
+    """``out[j] = a[j] * x``, the same row or element x for all j."""
+    cdef Py_ssize_t unit = sizeof(element)
+    cdef int a = 0 if is_short(outer[1], outer[0], inner[0], unit, n * unit) else 1, x = 1 - a
+    if inner[a] == 0:
+        scale_short[element](p[2], p[a], outer[a], p[x], inner[x], m, n)
+    else:
+        multiply_short[element](p[2], p[a], p[x], inner[x], m, n)
+
+
+cdef inline bint is_short(Py_ssize_t still, Py_ssize_t outer, Py_ssize_t inner, Py_ssize_t unit,
+                          Py_ssize_t row) noexcept nogil:
+    """Whether one input stands still in the outer loop and the other in the inner one, or both
+    loops of the other are one."""
+    return still == 0 and (inner == 0 or (inner == unit and outer == row))
+
+
 # --- choice ---------------------------------------------------------------------------------
 
 cdef struct Pairs:
@@ -202,12 +292,14 @@ cdef struct Pairs:
     pair_t multiplied_rows
     pair_t copied
     pair_t scaled_each
+    pair_t short_rows
 
 
 cdef inline Pairs pairs_of(element *kind) noexcept nogil:
     return Pairs(
         <pair_t>added_rows[element], <pair_t>scaled_rows[element],
-        <pair_t>multiplied_rows[element], <pair_t>copied[element], <pair_t>scaled_each[element])
+        <pair_t>multiplied_rows[element], <pair_t>copied[element], <pair_t>scaled_each[element],
+        <pair_t>short_rows[element])
 
 
 cdef Pairs[KINDS] _pairs = [
@@ -239,9 +331,30 @@ cdef pair_t maps_for(LoopNest nest, Pairs *pairs) noexcept:
     cdef int a, last = nest.rank - 1
     if nest.nin == 1:
         return NULL if has_contiguous_rows(nest, 2) else pairs.copied
+    if has_short_rows(nest):
+        return pairs.short_rows
     a = 0 if nest.stride[last] == 0 else 1
     if (nest.stride[a * nest.rank + last] == 0
             and nest.stride[(1 - a) * nest.rank + last] == nest.itemsize
             and nest.stride[2 * nest.rank + last] == nest.itemsize):
         return pairs.scaled_each
     return NULL
+
+
+cdef bint has_short_rows(LoopNest nest) noexcept:
+    """Whether `short_rows` will do, which writes an output that is visited once."""
+    cdef int rank = nest.rank, last = rank - 1, near = rank - 2, a
+    cdef Py_ssize_t n = nest.size[last], row = n * nest.itemsize
+    cdef Py_ssize_t *first = nest.stride
+    cdef Py_ssize_t *second = nest.stride + rank
+    cdef Py_ssize_t *out = nest.stride + 2 * rank
+    for a in range(near):
+        if nest.is_summed[a]:
+            return False
+    if nest.itemsize > 8 or n > (WIDE if nest.itemsize <= 4 else WIDE // 2):
+        return False
+    if out[last] != nest.itemsize or out[near] != row:
+        return False
+    return (
+        is_short(second[near], first[near], first[last], nest.itemsize, row)
+        or is_short(first[near], second[near], second[last], nest.itemsize, row))

@@ -17,7 +17,7 @@ from ._words cimport Pair, word
 
 cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p,
                      word *kind) noexcept nogil:
-    """Move a block of words."""
+    """Move a block of words, which may lie anywhere: a complex64 is one, and aligned to 4 bytes."""
     cdef Py_ssize_t columns = shape[0], rows = shape[1], r, c, begin, end
     cdef Py_ssize_t *targets = table + shape[2]
     cdef Py_ssize_t read = p.column_read, written = p.row_written
@@ -31,35 +31,65 @@ cdef void move_words(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem 
             to = data[1] + targets[c]
             if written == sizeof(word):
                 for r in range(rows):
-                    (<word *>to)[r] = (<word *>(source + table[r]))[0]
+                    memcpy(to + r * sizeof(word), source + table[r], sizeof(word))
             else:
                 for r in range(rows):
-                    (<word *>(to + r * written))[0] = (<word *>(source + table[r]))[0]
+                    memcpy(to + r * written, source + table[r], sizeof(word))
 
 
-cdef void move1(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[uint8_t](data, shape, table, <Problem *>problem, NULL)
+cdef void move_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p,
+                    word *kind) noexcept nogil:
+    """Move a block of short runs, longer than a word and at most as long as two: these overlap."""
+    cdef Py_ssize_t written = p.row_written, last = p.size - <Py_ssize_t>sizeof(word), r, c
+    cdef char *source
+    cdef char *to
+    cdef word begin, end
+    for c in range(shape[0]):
+        source = data[0] + c * p.column_read
+        to = data[1] + table[shape[2] + c]
+        for r in range(shape[1]):
+            begin = (<word *>(source + table[r]))[0]
+            end = (<word *>(source + table[r] + last))[0]
+            (<word *>(to + r * written))[0] = begin
+            (<word *>(to + r * written + last))[0] = end
 
 
-cdef void move2(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[uint16_t](data, shape, table, <Problem *>problem, NULL)
+cdef void copy_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p) noexcept nogil:
+    """Move a block of runs of any length."""
+    cdef Py_ssize_t r, c
+    cdef char *source
+    cdef char *to
+    for c in range(shape[0]):
+        source = data[0] + c * p.column_read
+        to = data[1] + table[shape[2] + c]
+        for r in range(shape[1]):
+            memcpy(to + r * p.row_written, source + table[r], p.size)
 
 
-cdef void move4(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[uint32_t](data, shape, table, <Problem *>problem, NULL)
-
-
-cdef void move8(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[uint64_t](data, shape, table, <Problem *>problem, NULL)
-
-
-cdef void move16(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                 Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    move_words[Pair](data, shape, table, <Problem *>problem, NULL)
+cdef void move_bytes(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
+                     Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Move a block of words, or of runs."""
+    cdef Problem *p = <Problem *>problem
+    if p.size == 1:
+        move_words[uint8_t](data, shape, table, p, NULL)
+    elif p.size == 2:
+        move_words[uint16_t](data, shape, table, p, NULL)
+    elif p.size == 4:
+        move_words[uint32_t](data, shape, table, p, NULL)
+    elif p.size == 8:
+        move_words[uint64_t](data, shape, table, p, NULL)
+    elif p.size == sizeof(Pair):
+        move_words[Pair](data, shape, table, p, NULL)
+    elif p.size < 4:
+        move_runs[uint16_t](data, shape, table, p, NULL)
+    elif p.size < 8:
+        move_runs[uint32_t](data, shape, table, p, NULL)
+    elif p.size < 16:
+        move_runs[uint64_t](data, shape, table, p, NULL)
+    elif p.size <= 32:
+        move_runs[Pair](data, shape, table, p, NULL)
+    else:
+        copy_runs(data, shape, table, p)
 
 
 cdef void move_truths(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
@@ -76,29 +106,5 @@ cdef void move_truths(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *p
             to[r * p.row_written] = source[table[r]] != 0
 
 
-cdef void move_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, char *problem,
-                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """Move a block of short runs."""
-    cdef Problem *p = <Problem *>problem
-    cdef Py_ssize_t r, c
-    cdef char *source
-    cdef char *to
-    for c in range(shape[0]):
-        source = data[0] + c * p.column_read
-        to = data[1] + table[shape[2] + c]
-        for r in range(shape[1]):
-            memcpy(to + r * p.row_written, source + table[r], p.size)
-
-
 cdef kernel_t moving(str element) noexcept:
-    if element == "raw1":
-        return move1
-    if element == "raw2":
-        return move2
-    if element == "raw4":
-        return move4
-    if element == "raw8":
-        return move8
-    if element == "raw16":
-        return move16
-    return move_truths if element == "bool" else move_runs
+    return move_truths if element == "bool" else move_bytes

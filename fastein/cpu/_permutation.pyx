@@ -26,6 +26,7 @@ import_array()
 
 cdef enum:
     ENTRIES = 4096          # of a table, where an axis is not joined with others
+    RUNS_ROW = 512          # bytes of a column in a block of runs, so that most lines are whole
     LINES = 2               # of a column in a block that is written from registers
     PADDING = 64            # entries behind the rows that repeat the last one
     IMAGE_COLUMN = 512      # bytes of a column in an image, at most
@@ -35,6 +36,7 @@ cdef enum:
     SHIFTED_LINES = 64      # of a column that one thread writes, at most
     FEWEST_LINES = 8        # of a column that it is worth while for
     AHEAD = 512             # bytes of a row between what is read and what is asked for
+    MOST_ROWS = 4 * LINE    # of a block that a kernel moves
     TASKS = 8               # for each thread: one that is held up leaves its work to the others
     MOVED_RUN = 64 << 10    # bytes of a run that are copied at once
     NEAR_ROOM = LINES_ROOM + IMAGE + LINE   # for the blocks of one thread
@@ -144,21 +146,23 @@ cdef class Runner:
             p.transpose = <kernel_t><uintptr_t>kernel.address
         p.column_block = ENTRIES
         p.row_block = LINES * p.side
+        if not schedule.is_transposed:
+            p.row_block = max(p.row_block, RUNS_ROW // p.size)
         self.choose_way(schedule)
         p.row_entries = min(p.rows, ENTRIES) + PADDING
         p.column_entries = min(p.columns, ENTRIES)
         slots = p.column_block if p.way == SHIFTED else 0
+        p.targets = 2 * p.row_entries + MOST_ROWS
         p.table = <Py_ssize_t *>malloc(
-            (2 * p.row_entries + p.column_entries + p.image_columns + slots) * sizeof(Py_ssize_t))
+            (p.targets + p.column_entries + p.image_columns + slots) * sizeof(Py_ssize_t))
         if p.table == NULL:
             raise MemoryError()
         k = fill(p.table, rows, 1, p.row_entries)
+        self.ask_ahead(k, schedule.outer)
         while k < p.row_entries:
             p.table[k] = p.table[k - 1]
             k += 1
-        for k in range(p.row_entries):
-            p.table[p.row_entries + k] = p.table[k] + AHEAD
-        table = p.table + 2 * p.row_entries
+        table = p.table + p.targets
         fill(table, columns, 2, p.column_entries)
         table += p.column_entries
         for k in range(p.image_columns):
@@ -166,6 +170,23 @@ cdef class Runner:
         for k in range(slots):
             table[p.image_columns + k] = k * 2 * LINE
         return 0
+
+    cdef void ask_ahead(self, Py_ssize_t count, outer):
+        """Fill the table of rows that are asked for, given that of so many rows.
+
+        Behind the last one come those of the next iteration of the loop around.
+        """
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t *table = p.table + p.row_entries
+        cdef Py_ssize_t beyond = 0, k
+        for axis in outer:
+            beyond = axis.read  # of the innermost
+        if count < p.rows:
+            beyond = count * p.row_read
+        for k in range(count):
+            table[k] = p.table[k] + AHEAD
+        for k in range(count, p.row_entries + MOST_ROWS):
+            table[k] = table[k - count] + beyond
 
     cdef int choose_way(self, schedule) except -1:
         """Decide how the result is written, and on the sizes of blocks that go with it."""

@@ -34,6 +34,7 @@ cdef struct Problem:
     Py_ssize_t column_read
     Py_ssize_t side         # rows and columns of a tile
     Py_ssize_t row_entries  # of the table: rows, rows asked for ahead, columns, image, lines
+    Py_ssize_t targets      # where columns begin in the table
     Py_ssize_t column_entries
     Py_ssize_t image_columns
     Py_ssize_t image_rows
@@ -42,7 +43,6 @@ cdef struct Problem:
     Py_ssize_t *table
     Way way
     bint streams
-    bint aligned            # whether all columns begin at the same place in a line
     bint overruns           # whether tiles may have more rows than the image
     int rank
     int row_loop            # which loop runs over blocks of rows, and of columns

@@ -41,7 +41,7 @@ cdef void block(Problem *p, char *source, char *to, char *result, Py_ssize_t row
     cdef Py_ssize_t shape[6]
     data[0], data[1], data[2] = source + column * p.column_read, to, result
     shape[0], shape[1], shape[2], shape[4] = columns, rows, targets - row, way
-    shape[3] = 2 * p.row_entries + column - row
+    shape[3] = p.targets + column - row
     shape[5] = p.row_entries if p.streams else 0
     if p.transpose != NULL and rows >= p.side and columns >= p.side:
         p.transpose(data, shape, p.table + row, room, 0, 0)
@@ -58,15 +58,14 @@ cdef void plain_unit(Problem *p, char *source, char *result, Py_ssize_t row, Py_
     back = p.side - columns
     if 0 < back <= column:
         column, columns = column - back, columns + back
-    block(p, source, result, NULL, row, rows, column, columns, 2 * p.row_entries + column, STORE,
-          room)
+    block(p, source, result, NULL, row, rows, column, columns, p.targets + column, STORE, room)
 
 
 cdef void image_unit(Problem *p, char *source, char *result, Py_ssize_t row, Py_ssize_t rows,
                      Py_ssize_t column, Py_ssize_t columns, char *room) noexcept nogil:
     """Move a block by way of an image of it, from which its columns are streamed."""
     cdef Py_ssize_t length = rows * p.size, done = 0, count, first, c
-    cdef Py_ssize_t *targets = p.table + 2 * p.row_entries + column
+    cdef Py_ssize_t *targets = p.table + p.targets + column
     cdef Py_ssize_t before = 0      # rows and ...
     cdef char *image = room + LINES_ROOM
     cdef char *begin
@@ -77,7 +76,7 @@ cdef void image_unit(Problem *p, char *source, char *result, Py_ssize_t row, Py_
         count = min(columns - done, p.image_columns)
         first = min(max(p.side - count, 0), column + done)  # ... columns before, to make a tile
         block(p, source, image, NULL, row, rows, column + done - first, count + first,
-              2 * p.row_entries + p.column_entries, STORE, room)
+              p.targets + p.column_entries, STORE, room)
         begin = image + before * p.size + first * p.pitch
         done += count
         while count:
@@ -92,7 +91,7 @@ cdef void image_unit(Problem *p, char *source, char *result, Py_ssize_t row, Py_
 cdef void aligned_unit(Problem *p, char *source, char *result, Py_ssize_t row, Py_ssize_t rows,
                        Py_ssize_t column, Py_ssize_t columns, char *room) noexcept nogil:
     """Move a block of columns that all begin at the same place of a line."""
-    cdef Py_ssize_t targets = 2 * p.row_entries + column
+    cdef Py_ssize_t targets = p.targets + column
     cdef Py_ssize_t start = to_line(result + p.table[targets])
     cdef Py_ssize_t head = min(start // p.size, rows), whole
     if start % p.size:  # elements straddle lines
@@ -115,8 +114,8 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
     Each column has two lines: what is left of it from before, and what is new.
     """
     cdef char *lines = room + LINES_ROOM
-    cdef Py_ssize_t slots = 2 * p.row_entries + p.column_entries + p.image_columns
-    cdef Py_ssize_t *targets = p.table + 2 * p.row_entries + column
+    cdef Py_ssize_t slots = p.targets + p.column_entries + p.image_columns
+    cdef Py_ssize_t *targets = p.table + p.targets + column
     cdef Py_ssize_t done = p.side, count, c, part
     cdef char *place
     if rows < 2 * p.side or columns < p.side:

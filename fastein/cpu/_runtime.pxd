@@ -11,7 +11,7 @@ cdef class Step:
 cdef class Run:
     cdef readonly object kernel     # keeps the machine code
 
-    cdef int perform(self, char **data, Py_ssize_t threads) except -1
+    cdef int perform(self, char **data) except -1
 
 
 cdef class NestStep(Step):
@@ -35,7 +35,6 @@ cdef class NestStep(Step):
     cdef int perform_baseline(self, char **data, Header *header) except -1
     cdef object account(self)
     cdef bint sums_in_parts(self) except -1
-    cdef Py_ssize_t threads(self, double least) except -1
 
 
 cdef class Executable:

@@ -20,10 +20,11 @@ from ..forks import no_fork
 from .._nest cimport LoopNest
 from ._baseline cimport NEAR, Header, prepare
 from ._baseline cimport run as baseline
+from ._baseline cimport run_in_turn
 from ._result_memory cimport (
     ALIGNMENT, LARGE, fastein_wrap, give_back, large_array, take,
 )
-from ._threads cimport share, watched_shares
+from ._threads cimport SHARE_WORK, share, tasks, watched_shares
 
 cnp.import_array()
 
@@ -39,11 +40,8 @@ cdef enum Kind:
     PYTHON
 
 # Iterations from which a kernel is timed for its promotion to a compiled one and runs with the
-# GIL released, and from which it is shared among threads: below, reading the clock and waking a
-# thread cost more than they bring.
+# GIL released: below, reading the clock costs more than it brings.
 cdef double PROMOTE_WORK = 4096.0
-cdef double SHARE_WORK = 5e5
-cdef double SHARE_KERNEL_WORK = 1.5e5  # of a generated kernel, which takes parts from there on
 cdef double LOOP_SECONDS = 2e-10  # that an iteration of the baseline nest loses, at the least
 
 # Seconds that are left to nests in the place of plans (`NestStep.wait_for_plan`).
@@ -62,7 +60,7 @@ cdef class Step:
 cdef class Run:
     """What runs one nest by a kernel (see `fastein.cpu._kernel_run`)."""
 
-    cdef int perform(self, char **data, Py_ssize_t threads) except -1:
+    cdef int perform(self, char **data) except -1:
         raise NotImplementedError
 
 
@@ -169,7 +167,7 @@ cdef class NestStep(Step):
     cdef int perform_large(self, char **data, Header *header) except -1:
         tier = self.account()
         if self.generated is not None:
-            return self.generated.perform(data, self.threads(SHARE_KERNEL_WORK))
+            return self.generated.perform(data)
         start = perf_counter() if tier is not None or self.provisional else None
         self.perform_baseline(data, header)
         if self.provisional:
@@ -197,15 +195,19 @@ cdef class NestStep(Step):
         cdef Py_ssize_t n = self.nest.size[0] if self.nest.rank else 1
         if not self.parallel and self.work >= SHARE_WORK and header.pointers == NULL:
             if self.sums_in_parts():
-                return self.in_parts.perform(data, self.threads(SHARE_WORK))
+                return self.in_parts.perform(data)
         # the pointers in the header are one kernel call's room: no sharing where there are any
         cdef bint parallel = self.parallel and header.pointers == NULL
-        cdef Py_ssize_t threads = min(self.threads(SHARE_WORK), n) if parallel else 1
-        cdef Py_ssize_t shares = threads
-        if self.nest.rank and not self.nest.is_summed[0]:
-            shares = max(shares, min(watched_shares(self.work), n))
-        share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
-        return 0
+        cdef Py_ssize_t threads = 1
+        if parallel and self.work >= SHARE_WORK:
+            threads = min(<Py_ssize_t>settings.num_threads, n)
+        cdef Py_ssize_t shares = min(watched_shares(self.work), n)
+        cdef Header own
+        if shares > 1 and self.nest.is_summed[0]:
+            own = header[0]
+            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1)
+        shares = max(shares, min(tasks(threads, self.work), n))
+        return share(baseline, data, self.nest, <char *>header, n, threads, shares, 1)
 
     cdef bint sums_in_parts(self) except -1:
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""
@@ -213,9 +215,6 @@ cdef class NestStep(Step):
             if self.traversal.parts and self.traversal.is_loops and not self.nest.is_half:
                 self.in_parts = kernel_run(self.traversal, None)
         return self.in_parts is not None
-
-    cdef Py_ssize_t threads(self, double least) except -1:
-        return <Py_ssize_t>settings.num_threads if self.work >= least else 1
 
 
 cdef Run kernel_run(traversal, kernel):

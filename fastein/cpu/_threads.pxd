@@ -2,6 +2,14 @@ from .._nest cimport LoopNest
 from ._atomics cimport get
 from ._baseline cimport kernel_t
 
+cdef enum:
+    # Iterations from where on threads share a nest, below which waking a thread costs more than
+    # it brings: of the baseline nest, and of a kernel, which takes parts from there on.
+    SHARE_WORK = 500_000
+    SHARE_KERNEL_WORK = 150_000
+    TASK_WORK = 100_000     # of a share, where there are more than threads
+    TASKS = 8               # shares of a thread: one that is held up leaves its work to others
+
 
 cdef struct Watch:
     # Looking for signals while one call computes.
@@ -30,3 +38,10 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
 cdef inline Py_ssize_t watched_shares(double work) noexcept nogil:
     """Shares of so many iterations between which a signal can come in; 0 if it is soon over."""
     return <Py_ssize_t>min(work / 1e8, 1e6)
+
+
+cdef inline Py_ssize_t tasks(Py_ssize_t threads, double work) noexcept nogil:
+    """In how many shares so many iterations are to be cut."""
+    if threads == 1:
+        return 1
+    return max(threads, <Py_ssize_t>min(<double>(threads * TASKS), work / <double>TASK_WORK))

@@ -9,37 +9,60 @@ permission would extend to the products of one expression.
 
 from .._nest cimport LoopNest
 from ._elements cimport (
-    KINDS, NPY_CLONGDOUBLE, NPY_LONGDOUBLE, ahead, bool_t, c64, c128, c256, element, g80, plus,
-    position, stored, times, u8, u16, u32, u64,
+    KINDS, ahead, at, bool_t, c64, c128, c256, element, g80, hot, plus, position, stored, times, u8,
+    u16, u32, u64,
 )
-from ._loop_pairs cimport pair_t, put
+from ._loop_pairs cimport has_contiguous_rows, pair_t, put
 
 cdef enum:
     LONG = 48  # steps from which the loops by blocks are faster, where there are vectors
+    FEW = 8    # steps that are not worth a vector
+
+
+cdef inline element multiplied(element a, element b, element c) noexcept nogil:
+    return stored[element](times[element](times[element](a, b), c))
 
 
 cdef inline element product(element *a, element *b, element *c) noexcept nogil:
-    return stored[element](times[element](times[element](a[0], b[0]), c[0]))
+    return multiplied[element](a[0], b[0], c[0])
+
+
+cdef inline element added_up(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb, element *c,
+                             Py_ssize_t sc, Py_ssize_t n) noexcept nogil:
+    """``sum(a * b * c)``; a long double that stands still is loaded once, for that takes long."""
+    cdef Py_ssize_t i
+    cdef element kept, total = 0
+    if (element is g80 or element is c256) and sa == 0:
+        kept = a[0]
+        for i in range(n):
+            total = plus[element](total, multiplied[element](
+                kept, at[element](b, i * sb), at[element](c, i * sc)))
+    elif (element is g80 or element is c256) and sb == 0:
+        kept = b[0]
+        for i in range(n):
+            total = plus[element](total, multiplied[element](
+                at[element](a, i * sa), kept, at[element](c, i * sc)))
+    elif (element is g80 or element is c256) and sc == 0:
+        kept = c[0]
+        for i in range(n):
+            total = plus[element](total, multiplied[element](
+                at[element](a, i * sa), at[element](b, i * sb), kept))
+    else:
+        for i in range(n):
+            total = plus[element](total, multiplied[element](
+                at[element](a, i * sa), at[element](b, i * sb), at[element](c, i * sc)))
+    return total
 
 
 cdef void summed(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
                  bint first) noexcept nogil:
     """``out[j] (+)= sum(a[j] * b[j] * c[j])``."""
-    cdef Py_ssize_t i, j
-    cdef element *a
-    cdef element *b
-    cdef element *c
-    cdef element total
+    cdef Py_ssize_t j
     for j in range(m):
-        a = ahead[element](p[0], j * outer[0])
-        b = ahead[element](p[1], j * outer[1])
-        c = ahead[element](p[2], j * outer[2])
-        total = 0
-        for i in range(n):
-            total = plus[element](total, product[element](
-                ahead[element](a, i * inner[0]), ahead[element](b, i * inner[1]),
-                ahead[element](c, i * inner[2])))
-        put[element](ahead[element](p[3], j * outer[3]), total, first)
+        put[element](ahead[element](p[3], j * outer[3]), added_up[element](
+            ahead[element](p[0], j * outer[0]), inner[0],
+            ahead[element](p[1], j * outer[1]), inner[1],
+            ahead[element](p[2], j * outer[2]), inner[2], n), first)
         first = first and outer[3] != 0
 
 
@@ -63,13 +86,66 @@ cdef void mapped(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
         first = first and outer[3] != 0
 
 
+cdef hot multiply_contiguous(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *b,
+                             Py_ssize_t sb, element *c, Py_ssize_t sc, Py_ssize_t m, Py_ssize_t n,
+                             bint first) noexcept nogil:
+    """``out[j] (+)= a[j] * b[j] * c[j]``, contiguous rows."""
+    cdef Py_ssize_t i, _
+    for _ in range(m):
+        if first:
+            for i in range(n):
+                out[i] = multiplied[element](a[i], b[i], c[i])
+        else:
+            for i in range(n):
+                out[i] = plus[element](out[i], multiplied[element](a[i], b[i], c[i]))
+        first = first and so != 0
+        a = ahead[element](a, sa)
+        b = ahead[element](b, sb)
+        c = ahead[element](c, sc)
+        out = ahead[element](out, so)
+
+
+cdef void contiguous(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m,
+                     Py_ssize_t n, bint first) noexcept nogil:
+    multiply_contiguous[element](
+        p[3], outer[3], p[0], outer[0], p[1], outer[1], p[2], outer[2], m, n, first)
+
+
+cdef hot fill(element *room, element value, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        room[i] = value
+
+
+cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
+                 bint first) noexcept nogil:
+    """As `contiguous`, but inputs may stand still in the inner loop, of less than `LONG` steps."""
+    cdef element room[3][LONG]
+    cdef element *row[3]
+    cdef Py_ssize_t j
+    cdef int k
+    for j in range(m):
+        for k in range(3):
+            row[k] = ahead[element](p[k], j * outer[k])
+            if inner[k] == 0:
+                if j == 0 or outer[k] != 0:
+                    fill[element](room[k], row[k][0], n)
+                row[k] = room[k]
+        multiply_contiguous[element](ahead[element](p[3], j * outer[3]), 0, row[0], 0, row[1], 0,
+                                     row[2], 0, 1, n, first)
+        first = first and outer[3] != 0
+
+
 cdef struct Pairs:
     pair_t summed
     pair_t mapped
+    pair_t contiguous
+    pair_t spread
 
 
 cdef inline Pairs pairs_of(element *kind) noexcept nogil:
-    return Pairs(<pair_t>summed[element], <pair_t>mapped[element])
+    return Pairs(<pair_t>summed[element], <pair_t>mapped[element], <pair_t>contiguous[element],
+                 <pair_t>spread[element])
 
 
 cdef Pairs[KINDS] _pairs = [
@@ -81,13 +157,26 @@ cdef Pairs[KINDS] _pairs = [
 
 cdef pair_t triple_pair(LoopNest nest) noexcept:
     """The pair for a nest of three inputs; NULL where its innermost loop runs alone."""
-    cdef int kind = position(nest.dtype.num)
-    if kind < 0 or nest.nin != 3 or nest.rank < 2:
+    cdef int last = nest.rank - 1, kind = position(nest.dtype.num)
+    if kind < 0 or nest.nin != 3 or nest.rank == 0:
         return NULL
-    if nest.size[nest.rank - 1] >= LONG and not is_extended(nest.dtype.num):
+    if not nest.is_extended and (nest.size[last] >= LONG or nest.rank == 1):
         return NULL
-    return _pairs[kind].summed if nest.is_summed[nest.rank - 1] else _pairs[kind].mapped
+    if nest.is_summed[last]:
+        return _pairs[kind].summed
+    if has_contiguous_rows(nest, 4):
+        return _pairs[kind].contiguous
+    if FEW <= nest.size[last] < LONG and can_spread(nest):
+        return _pairs[kind].spread
+    return _pairs[kind].mapped
 
 
-cdef inline bint is_extended(int type_num) noexcept:
-    return type_num == NPY_LONGDOUBLE or type_num == NPY_CLONGDOUBLE
+cdef inline bint can_spread(LoopNest nest) noexcept:
+    """Whether all that moves in the innermost loop goes from element to element."""
+    cdef int p
+    cdef Py_ssize_t step
+    for p in range(4):
+        step = nest.stride[p * nest.rank + nest.rank - 1]
+        if step != nest.itemsize and (step != 0 or p == 3):
+            return False
+    return True

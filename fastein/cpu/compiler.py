@@ -76,7 +76,7 @@ def kernel(nest: Any) -> Kernel:
 
 
 def kernel_of_form(form: Any) -> Kernel:
-    """Return the kernel of all nests of a form (of `codegen`, `unrolled` or `crossed`)."""
+    """Return the kernel of all nests of a form, such as `codegen.Form`."""
     return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
 
 
@@ -221,10 +221,11 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("gathered", "operand", "output", "wide", "zero")
-    vectors = ("across", "column", "fence", "lead", "prefetch", "stream", "tile", "zeros")
+    whole = ("across", "column", "laced", "picked", "tile", "zeros")
+    memory = ("fence", "lead", "prefetch", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},
-        **{name: getattr(vector_primitives, name) for name in vectors},
+        **{name: getattr(vector_primitives, name) for name in (*whole, *memory)},
         "float32": types.float32,  # of sums of float16
         dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
     }

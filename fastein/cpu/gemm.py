@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..plan import Layout
-from .schedule import MatrixAxes, Schedule, as_matrices
+from .schedule import MatrixAxes, Schedule, as_matrices, product_seconds
+
+PATIENCE = 0.25  # seconds of one product, which no signal interrupts
 
 Array = np.ndarray[Any, Any]
 
@@ -31,11 +33,13 @@ def matrix_layouts(schedule: Schedule) -> tuple[Layout, Layout, Layout]:
 class Multiply:
     """``c[...] = a @ b`` on operands laid out as `matrix_layouts` says; whether the answer stands.
 
+    Long products are cut, so that Python looks for signals in between.
+
     It does not where a complex product has NaN in it: the products of BLAS with infinite factors
     are not those of the naive formula, which einsum promises.
     """
 
-    __slots__ = ("a_shape", "b_shape", "c_shape", "direct", "is_complex")
+    __slots__ = ("a_shape", "b_shape", "c_shape", "direct", "is_complex", "seconds")
 
     def __init__(self, schedule: Schedule) -> None:
         nest, m = schedule.nest, _axes(schedule)
@@ -47,16 +51,29 @@ class Multiply:
         self.c_shape = (*batch, rows, columns)
         # whether the result's memory is (a stack of) matrices that BLAS can write
         self.is_complex = nest.dtype.kind == "c"
+        self.seconds = product_seconds(nest)
         self.direct = as_matrices(nest.strides[2], sizes, (m.rows, m.columns), nest.itemsize)
 
     def __call__(self, a: Array, b: Array, c: Array) -> bool:
         a = _for_blas(a.reshape(self.a_shape))
         b = _for_blas(b.reshape(self.b_shape))
-        if self.direct:
-            np.matmul(a, b, out=c.reshape(self.c_shape))
-        else:
-            c[...] = np.matmul(a, b).reshape(c.shape)
+        product = c.reshape(self.c_shape) if self.direct else np.empty(self.c_shape, c.dtype)
+        _multiply(a, b, product, self.seconds)
+        if not self.direct:
+            c[...] = product.reshape(c.shape)
         return not (self.is_complex and np.isnan(c).any())
+
+
+def _multiply(a: Array, b: Array, c: Array, seconds: float) -> None:
+    """Multiply stacks of matrices; in halves, if it takes long."""
+    axis = max(range(c.ndim), key=c.shape.__getitem__) - c.ndim
+    if seconds < PATIENCE or c.shape[axis] < 2:
+        np.matmul(a, b, out=c)
+        return
+    middle = c.shape[axis] // 2
+    for part in (slice(None, middle), slice(middle, None)):
+        own: Any = (..., part, *[slice(None)] * (-1 - axis))
+        _multiply(a if axis == -1 else a[own], b if axis == -2 else b[own], c[own], seconds / 2)
 
 
 def _axes(schedule: Schedule) -> MatrixAxes:

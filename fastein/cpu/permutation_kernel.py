@@ -10,8 +10,8 @@ results, way, ahead``:
 * ``way`` is `STORE`; or `STREAM`: columns are written past the caches, and must be aligned to
   vectors; or `SHIFT`, see below;
 * ``scratch`` has room for a line of as many rows as a line has elements;
-* unless ``ahead`` is 0, ``table[ahead + r]`` is where the row begins that is read later in the
-  place of row r, to be prefetched.
+* unless ``ahead`` is 0, ``table[ahead + r]`` is where row r is some lines further on, to be
+  prefetched; where rows end, it is row ``r + rows`` that is. There are entries for that many.
 
 A block has at least a line's worth of rows and columns. Tiles at its ends overlap the others.
 
@@ -31,7 +31,7 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 1
+VERSION = 3
 
 LINE = 64
 STORE, STREAM, SHIFT = range(3)

@@ -6,7 +6,7 @@ Importing this module imports Numba; only a compilation does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -18,7 +18,43 @@ from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import I64, Emitter
 
 LINE = 64
-STREAM, SHIFT = 1, 2
+AHEAD = 512  # bytes of a row between what is read and what is asked for
+STORE, STREAM, SHIFT = range(3)
+
+
+class Block(NamedTuple):
+    """What ``transpose_block`` is called with.
+
+    Attributes
+    ----------
+    source, target, result
+        Where rows are read and columns written; where their lines go if they are shifted.
+    table
+        Of offsets in bytes: row ``r`` is read at ``table[r]``.
+    columns, rows
+        How many there are, a line of elements at least.
+    targets, results
+        Column ``c`` is written at ``table[targets + c]``, and goes on at ``table[results + c]``.
+    way
+        How (see `fastein.cpu.permutation_kernel`).
+    ahead
+        Unless this is 0, ``table[ahead + r]`` is where row ``r`` is `AHEAD` bytes further. There
+        are entries for twice as many rows.
+    lines
+        Room for a line of as many rows as a line has elements.
+    """
+
+    source: Any
+    target: Any
+    result: Any
+    table: Any
+    columns: Any
+    rows: Any
+    targets: Any
+    results: Any
+    way: Any
+    ahead: Any
+    lines: Any
 
 
 def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
@@ -48,16 +84,12 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
         ahead: Any,
         lines: Any,
     ) -> Any:
-        """Transpose `rows` rows of `columns` elements, a line at least of each.
-
-        ``table[r]`` says where row r is read, ``table[targets + c]`` where column c is written,
-        ``table[ahead + r]`` where the row is that is read later in its place. At `lines` there is
-        room for a line of as many rows as a line has elements.
-        """
+        """Transpose a block (see `Block`)."""
         signature = types.none(source, target, result, table, *[word] * 6, lines)
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            _Block(Emitter(element, isa, context, builder), isa.vector_bytes, piece, *args).emit()
+            emit = Emitter(element, isa, context, builder)
+            _Block(emit, isa.vector_bytes, piece, Block(*args)).emit()
             return context.get_dummy_value()
 
         return signature, lower
@@ -66,34 +98,15 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
 
 
 class _Block:
-    """Emits the transposition of a block; most fields are the arguments of `transpose_block`."""
+    """Emits the transposition of a block."""
 
-    def __init__(
-        self,
-        emit: Emitter,
-        vector: int,
-        piece: int,
-        source: Any,
-        target: Any,
-        result: Any,
-        table: Any,
-        columns: Any,
-        rows: Any,
-        targets: Any,
-        results: Any,
-        way: Any,
-        ahead: Any,
-        lines: Any,
-    ) -> None:
+    def __init__(self, emit: Emitter, vector: int, piece: int, what: Block) -> None:
         self._emit = emit
         self._builder = emit.builder
         self._vector = vector
         self._piece = piece
         self._side = LINE // emit.size  # rows and columns of a tile
-        self._source, self._target, self._result = source, target, result
-        self._table, self._columns, self._rows = table, columns, rows
-        self._targets, self._results = targets, results
-        self._way, self._ahead, self._lines = way, ahead, lines
+        self._what = what
 
     def emit(self) -> None:
         """Emit loops over tiles, those at the ends moved back so that they end with the block.
@@ -102,17 +115,17 @@ class _Block:
         """
         emit, builder, side = self._emit, self._builder, self._side
         # The step of a column between tiles: in place of a line of its own each has the same.
-        shifts = builder.icmp_signed("==", self._way, I64(SHIFT))
+        shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT))
         self._step = builder.select(shifts, I64(0), I64(emit.size))
-        first = emit.move(self._source, emit.entry(self._table, I64(0)))
+        first = emit.move(self._what.source, emit.entry(self._what.table, I64(0)))
         begin = builder.neg(emit.misalignment(first, side))
-        last_column = builder.sub(self._columns, I64(side))
-        last_row = builder.sub(self._rows, I64(side))
+        last_column = builder.sub(self._what.columns, I64(side))
+        last_row = builder.sub(self._what.rows, I64(side))
         done = emit.variable()
-        with emit.loop(self._columns, side, begin) as place:
+        with emit.loop(self._what.columns, side, begin) as place:
             column = emit.least(emit.most(place, I64(0)), last_column)
             before = builder.load(done, typ=I64)
-            with emit.loop(self._rows, side) as start:
+            with emit.loop(self._what.rows, side) as start:
                 row = emit.least(start, last_row)
                 self._tile(row, column)
                 with builder.if_then(shifts):
@@ -121,25 +134,41 @@ class _Block:
 
     def _tile(self, row: Any, column: Any) -> None:
         emit = self._emit
-        at = emit.source(self._source, column)
-        with emit.where(self._ahead, ">", 0):
-            ahead = self._builder.add(self._ahead, row)
-            with emit.loop(I64(self._side)) as r:
-                emit.prefetch(self._row(at, self._builder.add(ahead, r)))
+        at = emit.source(self._what.source, column)
+        self._ask(at, row, column)
         if self._piece == self._vector == LINE:
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
-            self._piece_of_tile([self._row(at, number) for number in numbers], row, I64(0), column)
+            addresses = [self._row(at, number) for number in numbers]
+            self._piece_of_tile(addresses, row, I64(0), column)
             return
         self._collect(at, row)
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
-            corner = emit.source(emit.move(self._lines, emit.times(r, LINE)), c)
+            corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
             addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
             self._piece_of_tile(addresses, row, r, self._builder.add(column, c))
 
+    def _ask(self, at: Any, row: Any, column: Any) -> None:
+        """Ask for the lines that are read later in the place of these.
+
+        Where rows end these are the first ones of as many rows further on: the next block's.
+        """
+        emit, builder, what = self._emit, self._builder, self._what
+        with emit.where(what.ahead, ">", 0):
+            further = builder.add(column, I64(AHEAD // emit.size))
+            ends = builder.and_(
+                builder.icmp_signed(">=", further, what.columns),
+                builder.icmp_signed("!=", what.way, I64(STORE)),  # in parts of rows
+            )
+            back = builder.select(ends, builder.neg(emit.times(what.columns, emit.size)), I64(0))
+            first = builder.add(row, builder.select(ends, what.rows, I64(0)))
+            first, place = builder.add(what.ahead, first), emit.move(at, back)
+            with emit.loop(I64(self._side)) as r:
+                emit.prefetch(self._row(place, builder.add(first, r)))
+
     def _row(self, at: Any, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
-        return self._emit.move(at, self._emit.entry(self._table, number))
+        return self._emit.move(at, self._emit.entry(self._what.table, number))
 
     def _collect(self, at: Any, row: Any) -> None:
         """Copy a line of each row next to each other.
@@ -149,7 +178,7 @@ class _Block:
         emit, builder = self._emit, self._builder
         with emit.loop(I64(self._side)) as r:
             address = self._row(at, builder.add(row, r))
-            to = emit.move(self._lines, emit.times(r, LINE))
+            to = emit.move(self._what.lines, emit.times(r, LINE))
             for start in range(0, LINE, self._vector):
                 value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
                 self._write(emit.move(to, I64(start)), value, self._vector)
@@ -158,11 +187,11 @@ class _Block:
         """Transpose a piece of each of some rows, from one within a tile on; write the columns."""
         emit, builder = self._emit, self._builder
         values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
-        to = emit.packed(self._target, within)
+        to = emit.packed(self._what.target, within)
         to = emit.move(to, builder.mul(row, self._step))
-        entries = builder.add(self._targets, column)
+        entries = builder.add(self._what.targets, column)
         places = [
-            emit.move(to, emit.entry(self._table, builder.add(entries, I64(c))))
+            emit.move(to, emit.entry(self._what.table, builder.add(entries, I64(c))))
             for c in range(len(values))
         ]
 
@@ -170,7 +199,9 @@ class _Block:
             for place, value in zip(places, values, strict=True):
                 store(place, value)
 
-        emit.either(self._way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store))
+        emit.either(
+            self._what.way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store)
+        )
 
     def _shift(self, row: Any, column: Any, first: Any) -> None:
         """Write lines of the result, each from the ends of what is left and what has come.
@@ -178,15 +209,14 @@ class _Block:
         The columns before `first` have been written. A column has two lines of its own, the second
         of which the tile has filled; that one becomes what is left.
         """
-        emit, builder = self._emit, self._builder
+        emit, builder, what = self._emit, self._builder, self._what
         offset = emit.times(row, emit.size)
         with emit.loop(I64(self._side), start=first) as c:
             number = builder.add(column, c)
-            new = emit.move(
-                self._target, emit.entry(self._table, builder.add(self._targets, number))
-            )
-            entry = emit.entry(self._table, builder.add(self._results, number))
-            place = emit.move(self._result, builder.add(entry, offset))
+            target = emit.entry(what.table, builder.add(what.targets, number))
+            new = emit.move(what.target, target)
+            entry = emit.entry(what.table, builder.add(what.results, number))
+            place = emit.move(what.result, builder.add(entry, offset))
             beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
             back = builder.neg(beyond)
             self._copy_line(emit.move(place, back), emit.move(new, back), streams=True)

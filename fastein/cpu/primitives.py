@@ -21,13 +21,15 @@ Importing this module imports Numba; only :mod:`fastein.cpu.compiler` does, when
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from fastein.cpu.halves import converts_half, float_to_half, half_to_float
+from fastein.cpu.lanes import complex_of, parted, parts_of, picked, spread, truth
 
 # What einsum promises of rounding. A sum may be reordered (vector lanes, several accumulators) and
 # fused with its products. A product may not be regrouped: 1e200 * 1e200 * 1e-300 is inf, from the
@@ -231,9 +233,9 @@ def sum_of(builder: Any, dtype: types.Type, x: Any, y: Any) -> Any:
         return builder.add(x, y)
     if isinstance(dtype, types.Float):
         return builder.fadd(x, y, flags=SUM_FLAGS)
-    (xr, xi), (yr, yi) = _parts(builder, x), _parts(builder, y)
+    (xr, xi), (yr, yi) = parts_of(builder, x), parts_of(builder, y)
     real, imag = builder.fadd(xr, yr, flags=SUM_FLAGS), builder.fadd(xi, yi, flags=SUM_FLAGS)
-    return _complex(builder, real, imag)
+    return complex_of(builder, real, imag)
 
 
 @lower_builtin(operator.mul, Element, Element)  # type: ignore[untyped-decorator]
@@ -246,38 +248,19 @@ def _multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     if isinstance(dtype, types.Float):
         return builder.fmul(x, y, flags=PRODUCT_FLAGS)
     # Unfused, so that z * conj(z) has an imaginary part of exactly 0, as in NumPy.
-    (xr, xi), (yr, yi) = _parts(builder, x), _parts(builder, y)
+    (xr, xi), (yr, yi) = parts_of(builder, x), parts_of(builder, y)
     real = builder.fsub(builder.fmul(xr, yr), builder.fmul(xi, yi))
     imag = builder.fadd(builder.fmul(xr, yi), builder.fmul(xi, yr))
-    return _complex(builder, real, imag)
+    return complex_of(builder, real, imag)
 
 
 def _alike(builder: Any, sig: Any, args: Any) -> list[Any]:
     """Return the operands with single elements spread over the lanes of the result."""
     lanes = sig.return_type.lanes
     return [
-        _spread(builder, value, lanes) if kind.lanes < lanes else value
+        spread(builder, value, lanes) if kind.lanes < lanes else value
         for kind, value in zip(sig.args, args, strict=True)
     ]
-
-
-def _spread(builder: Any, value: Any, lanes: int) -> Any:
-    if isinstance(value.type, ir.LiteralStructType):
-        real, imag = (_spread(builder, part, lanes) for part in _parts(builder, value))
-        return _complex(builder, real, imag)
-    vector = ir.VectorType(value.type, lanes)
-    single = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
-    first = ir.Constant(ir.VectorType(_I32, lanes), None)
-    return builder.shuffle_vector(single, single, first)
-
-
-def _parts(builder: Any, z: Any) -> tuple[Any, Any]:
-    return builder.extract_value(z, 0), builder.extract_value(z, 1)
-
-
-def _complex(builder: Any, real: Any, imag: Any) -> Any:
-    z = builder.insert_value(ir.Constant(ir.LiteralStructType([real.type] * 2), None), real, 0)
-    return builder.insert_value(z, imag, 1)
 
 
 # Memory
@@ -295,10 +278,10 @@ def _load(context: Any, builder: Any, pointer: Pointer, address: Any) -> Any:
     if isinstance(dtype, types.Complex):
         part = register_type(dtype.underlying_float)
         if lanes == 1:
-            return _complex(builder, plain(part), plain(part, _alignment(dtype)))
-        return _parted(builder, plain(ir.VectorType(part, 2 * lanes)))
+            return complex_of(builder, plain(part), plain(part, _alignment(dtype)))
+        return parted(builder, plain(ir.VectorType(part, 2 * lanes)))
     if isinstance(dtype, types.Boolean):
-        return _truth(builder, plain(_lanes(_I8, lanes)))
+        return truth(builder, plain(_lanes(_I8, lanes)))
     if dtype == types.float16:
         if converts_half(context):
             return builder.fpext(plain(_lanes(ir.HalfType(), lanes)), _lanes(_F32, lanes))
@@ -311,43 +294,16 @@ def from_bits(context: Any, builder: Any, dtype: types.Type, raw: Any) -> Any:
     if isinstance(dtype, types.Complex):
         part = register_type(dtype.underlying_float)
         count = raw.type.count * raw.type.element.width // (dtype.bitwidth // 2)
-        return _parted(builder, builder.bitcast(raw, ir.VectorType(part, count)))
+        return parted(builder, builder.bitcast(raw, ir.VectorType(part, count)))
     lanes = raw.type.count
     if isinstance(dtype, types.Boolean):
-        return _truth(builder, raw)
+        return truth(builder, raw)
     if dtype == types.float16:
         if converts_half(context):
             halves = builder.bitcast(raw, _lanes(ir.HalfType(), lanes))
             return builder.fpext(halves, _lanes(_F32, lanes))
         return half_to_float(builder, raw)
     return builder.bitcast(raw, register_type(dtype, lanes))
-
-
-def _parted(builder: Any, pairs: Any) -> Any:
-    """Return complex numbers from their parts in turns."""
-    return _complex(
-        builder, *(_picked(builder, pairs, range(k, pairs.type.count, 2)) for k in (0, 1))
-    )
-
-
-def _truth(builder: Any, value: Any) -> Any:
-    """Return 1 for any byte but zero."""
-    zero = ir.Constant(value.type, None)
-    return builder.zext(builder.icmp_unsigned("!=", value, zero), value.type)
-
-
-def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
-    """Return some lanes of a vector of elements."""
-    if isinstance(value.type, ir.LiteralStructType):
-        return _complex(builder, *(_picked(builder, x, lanes) for x in _parts(builder, value)))
-    return _picked(builder, value, lanes)
-
-
-def lane_of(builder: Any, value: Any) -> Any:
-    """Return the first lane of a vector as a single element."""
-    if isinstance(value.type, ir.LiteralStructType):
-        return _complex(builder, *(lane_of(builder, x) for x in _parts(builder, value)))
-    return builder.extract_element(value, _I32(0))
 
 
 def store(
@@ -360,36 +316,30 @@ def store(
 ) -> None:
     """Write a register's elements to `address`; past the caches only to where vectors align."""
     dtype, lanes = pointer.dtype, pointer.lanes
+    size = lanes * _alignment(dtype) * (2 if isinstance(dtype, types.Complex) else 1)
 
     def plain(value: Any, offset: int = 0) -> None:
         place = builder.bitcast(_at(builder, address, offset), value.type.as_pointer())
-        align = context.get_abi_sizeof(value.type) if past_caches else _alignment(dtype)
+        align = size & -size if past_caches else _alignment(dtype)
         store = builder.store(value, place, align=align)
         store.set_metadata("alias.scope", output_scope(builder))
         if past_caches:
             store.set_metadata("nontemporal", builder.module.add_metadata([_I32(1)]))
 
     if isinstance(dtype, types.Complex):
-        real, imag = _parts(builder, value)
+        real, imag = parts_of(builder, value)
         if lanes == 1:
             plain(real)
             plain(imag, _alignment(dtype))
         else:
             pairs = [lane + part * lanes for lane in range(lanes) for part in (0, 1)]
-            plain(_picked(builder, real, pairs, imag))
+            plain(picked(builder, real, pairs, imag))
     elif dtype == types.float16:
         halves = _lanes(ir.HalfType(), lanes)
         hardware = converts_half(context)
-        plain(builder.fptrunc(value, halves) if hardware else _float_to_half(builder, value))
+        plain(builder.fptrunc(value, halves) if hardware else float_to_half(builder, value))
     else:
         plain(value)
-
-
-def _picked(builder: Any, vector: Any, lanes: Iterable[int], other: Any = None) -> Any:
-    """Return the chosen lanes of a vector, or of two laid end to end."""
-    chosen = list(lanes)
-    mask = ir.VectorType(_I32, len(chosen))(chosen)
-    return builder.shuffle_vector(vector, vector if other is None else other, mask)
 
 
 def _alignment(dtype: types.Type) -> int:
@@ -410,69 +360,3 @@ def output_scope(builder: Any) -> Any:
     module = builder.module
     domain = module.add_metadata(["fastein"])
     return module.add_metadata([module.add_metadata(["fastein output", domain])])
-
-
-# float16 where the processor does not convert it. LLVM would call libgcc, which a process need not
-# have loaded. Branch-free, so that it vectorises; after Maratyszcza's FP16 library.
-
-
-def converts_half(context: Any) -> bool:
-    """Whether the compiled-for processor converts float16: with F16C on x86, always on ARMv8."""
-    triple, _, features = context.codegen().magic_tuple()
-    return not triple.startswith(("x86_64", "i386", "i686")) or "+f16c" in features.split(",")
-
-
-def half_to_float(builder: Any, half: Any) -> Any:
-    """Return a 16-bit integer, or a vector of them, read as float16 and converted to float32."""
-    word_type, float_type = _alike_type(half, _I32), _alike_type(half, _F32)
-
-    def bits(n: int) -> Any:
-        return _all(word_type, n)
-
-    word = builder.shl(builder.zext(half, word_type), bits(16))
-    sign = builder.and_(word, bits(0x8000_0000))
-    twice = builder.add(word, word)
-    shifted = builder.add(builder.lshr(twice, bits(4)), bits(0xE0 << 23))
-    normal = builder.fmul(builder.bitcast(shifted, float_type), _all(float_type, 2.0**-112))
-    masked = builder.or_(builder.lshr(twice, bits(17)), bits(126 << 23))
-    subnormal = builder.fsub(builder.bitcast(masked, float_type), _all(float_type, 0.5))
-    small = builder.icmp_unsigned("<", twice, bits(1 << 27))
-    magnitude = builder.bitcast(builder.select(small, subnormal, normal), word_type)
-    return builder.bitcast(builder.or_(sign, magnitude), float_type)
-
-
-def _all(typ: ir.Type, number: float) -> Any:
-    """Return the constant of a scalar type, or of a vector type in all its lanes."""
-    return typ([number] * typ.count) if isinstance(typ, ir.VectorType) else typ(number)
-
-
-def _alike_type(value: Any, scalar: ir.Type) -> ir.Type:
-    """Return the type of as many scalars as the value has lanes."""
-    kind = value.type
-    return ir.VectorType(scalar, kind.count) if isinstance(kind, ir.VectorType) else scalar
-
-
-def _float_to_half(builder: Any, value: Any) -> Any:
-    word_type, float_type = _alike_type(value, _I32), _alike_type(value, _F32)
-
-    def bits(n: int) -> Any:
-        return _all(word_type, n)
-
-    word = builder.bitcast(value, word_type)
-    sign = builder.and_(word, bits(0x8000_0000))
-    magnitude = builder.bitcast(builder.and_(word, bits(0x7FFF_FFFF)), float_type)
-    twice = builder.add(word, word)
-    # Adding a power of two that depends on the exponent rounds to nearest even in the adder.
-    scaled = builder.fmul(magnitude, _all(float_type, 2.0**112))
-    base = builder.fmul(scaled, _all(float_type, 2.0**-110))
-    exponent = builder.and_(twice, bits(0xFF00_0000))
-    low = builder.icmp_unsigned("<", exponent, bits(0x7100_0000))
-    bias = builder.lshr(builder.select(low, bits(0x7100_0000), exponent), bits(1))
-    adder = builder.bitcast(builder.add(bias, bits(0x0780_0000)), float_type)
-    rounded = builder.bitcast(builder.fadd(adder, base), word_type)
-    exponent = builder.and_(builder.lshr(rounded, bits(13)), bits(0x7C00))
-    finite = builder.add(exponent, builder.and_(rounded, bits(0x0FFF)))
-    nan = builder.icmp_unsigned(">", twice, bits(0xFF00_0000))
-    nonsign = builder.select(nan, bits(0x7E00), finite)
-    half = builder.or_(builder.lshr(sign, bits(16)), nonsign)
-    return builder.trunc(half, _alike_type(value, _I16))

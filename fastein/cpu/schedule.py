@@ -27,6 +27,8 @@ from ..record import Record
 from ._loop_order import loop_order
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
+from .grouped import Grouped
+from .interleaved import interleaved
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
 from .traversal import Traversal, traversal
@@ -128,7 +130,7 @@ def schedule(
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
     if seconds > ENGINE_CALL:
         moved = permutation(ordered)
-        if moved is not None:
+        if moved is not None and not (engine and _has_channels(ordered)):
             cost = permutation_seconds(ordered, machine)
             return Schedule("permutation", ordered, cost, True, permutation=moved)
     axes = roles(ordered) if seconds > ENGINE_CALL else None
@@ -157,6 +159,11 @@ def schedule(
     return chosen
 
 
+def _has_channels(nest: LoopNest) -> bool:
+    """Whether a copy is one of channels, for which kernels are made as for nests."""
+    return nest.iterations >= KERNEL_WORK and interleaved(nest) is not None
+
+
 def _traversal(nest: LoopNest) -> Traversal | None:
     try:
         return traversal(nest)
@@ -171,7 +178,7 @@ def _is_small(path: Traversal, nest: LoopNest, axes: Roles | None) -> bool:
     """
     if axes is not None and all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free):
         return False
-    return isinstance(path.form, Unrolled)
+    return isinstance(path.form, Unrolled | Grouped)
 
 
 def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> float:
@@ -180,7 +187,7 @@ def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> 
         path = traversal(nest)
     except CannotCompile:
         return schedule(nest, threads=threads, machine=machine).seconds
-    if isinstance(path.form, Unrolled):
+    if isinstance(path.form, Unrolled | Grouped):
         return unrolled_seconds(path, machine)
     chosen = schedule(nest, threads=threads, machine=machine)
     vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
@@ -191,7 +198,7 @@ def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> 
 def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
     """Estimated time of a kernel with unrolled loops."""
     nest, form = path.nest, path.form
-    assert isinstance(form, Unrolled)
+    assert isinstance(form, Unrolled | Grouped)
     operations = nest.iterations * nest.nin / form.lanes
     return max(operations * machine.cycle / 2, nest.moved_bytes / machine.stream_bytes)
 
@@ -220,10 +227,7 @@ def matmul_seconds(nest: LoopNest, matrix: MatrixAxes, machine: Machine = MACHIN
     stack = 1
     for a in matrix.batch:
         stack *= sizes[a]
-    seconds = machine.matmul_call + stack * machine.matmul_each
-    seconds += 2.0 * nest.iterations * itemsize / 8 / machine.matmul_flops
-    if nest.dtype.kind == "c":
-        seconds *= 2
+    seconds = machine.matmul_call + stack * machine.matmul_each + product_seconds(nest, machine)
     for row, inner in (
         (nest.strides[0], (matrix.rows, matrix.sums)),
         (nest.strides[1], (matrix.sums, matrix.columns)),
@@ -235,6 +239,12 @@ def matmul_seconds(nest: LoopNest, matrix: MatrixAxes, machine: Machine = MACHIN
                 elements *= sizes[a]
             seconds += elements * itemsize / machine.copy_bytes
     return seconds
+
+
+def product_seconds(nest: LoopNest, machine: Machine = MACHINE) -> float:
+    """Estimated time of NumPy's matmul for the products alone."""
+    seconds = 2.0 * nest.iterations * nest.itemsize / 8 / machine.matmul_flops
+    return 2 * seconds if nest.dtype.kind == "c" else seconds
 
 
 def as_matrices(

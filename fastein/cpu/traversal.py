@@ -19,17 +19,23 @@ from ..record import Record
 from ._loop_order import loop_order
 from .codegen import Form, form
 from .crossed import Crossed, Tiled, crossed
+from .grouped import Grouped, grouped
+from .interleaved import Interleaved, interleaved
 from .isa import host
 from .machine import MACHINE
 from .unrolled import Unrolled, unrolled
 
 # Iterations below which loops stand as the baseline has them, and nothing is shared.
 STREAM_WORK = 150_000
+# What one that reads another page counts as: 'ii->' takes 5 ns for each.
+PAGE = 4096
+SCATTERED = 32
 NEAR_OUTPUT = 256 << 10  # bytes of output that may be added to again and again
 BLOCK = 4096  # elements of the innermost loop in a share, where sums are around it
 STREAMED_BYTES = 16e6  # of an output from where on it is written past the caches,
 STREAMED_ROW = 512  # and of its rows
 MOST_PARTS = 64
+PART_WORK = 8192  # iterations of a part, at least
 PART_COST = 1 / 64  # bytes of partial results for each byte of the operands
 
 
@@ -41,7 +47,7 @@ class Traversal(Record):
     nest : LoopNest
         Its loops in the order in which they run. The strides of the output are those of what the
         kernel writes (see `result`).
-    form : Form, Unrolled or Crossed
+    form : Form, Unrolled, Grouped, Interleaved or Crossed
         What the kernel's code depends on.
     parallel : bool
         Whether loop ``form.shared`` may be shared among threads.
@@ -57,12 +63,17 @@ class Traversal(Record):
     """
 
     nest: LoopNest
-    form: Form | Unrolled | Crossed
+    form: Form | Unrolled | Grouped | Interleaved | Crossed
     parallel: bool
     grain: int = 1
     block: int = 0
     parts: int = 0
     result: tuple[int, ...] = ()
+
+    @property
+    def worth(self) -> int:
+        """Iterations, as many as the time of the nest is that of."""
+        return _worth(self.nest)
 
     @property
     def is_loops(self) -> bool:
@@ -84,10 +95,16 @@ def traversal(nest: LoopNest) -> Traversal:
     CannotCompile
         If no kernel is generated for such a nest.
     """
+    channels = interleaved(nest)
+    if channels is not None:
+        return Traversal(channels.nest, channels.form, parallel=True, grain=channels.form.grain)
+    several = grouped(nest)
+    if several is not None:
+        return Traversal(several.nest, several.form, parallel=True, grain=several.form.group)
     small = unrolled(nest)
     if small is not None:
         return Traversal(small.nest, small.form, parallel=True, grain=small.form.lanes)
-    if nest.iterations < STREAM_WORK:
+    if _worth(nest) < STREAM_WORK:
         return _as_it_stands(nest)
     tiled = crossed(nest)
     if tiled is not None:
@@ -163,7 +180,13 @@ def _tiled(tiled: Tiled) -> Traversal:
 def _number_of_parts(stream: LoopNest) -> int:
     output = [n for n, summed in zip(stream.sizes, stream.summed, strict=True) if not summed]
     result = prod(output) * _accumulator_size(stream)
-    return min(MOST_PARTS, stream.sizes[0], int(_bytes_read(stream) * PART_COST / result))
+    cheap = int(_bytes_read(stream) * PART_COST / result)
+    return min(MOST_PARTS, stream.sizes[0], cheap, _worth(stream) // PART_WORK)
+
+
+def _worth(nest: LoopNest) -> int:
+    steps = [min([abs(s) for s in row if s], default=0) for row in nest.strides[: nest.nin]]
+    return nest.iterations * (SCATTERED if steps and min(steps) >= PAGE else 1)
 
 
 def _partial(stream: LoopNest) -> LoopNest:

@@ -125,7 +125,9 @@ def _vectors(nest: LoopNest, large: int) -> tuple[int, int]:
         return output == nest.itemsize and set(inputs) <= {0, nest.itemsize}
 
     if contiguous(large - 1):
-        return large - 1, max(1, host().vector_bytes // max(4, nest.itemsize))
+        size = 4 if nest.is_half else nest.itemsize  # in a register
+        batch = 1 << nest.sizes[large - 1].bit_length() - 1  # of which there is a vector at least
+        return large - 1, max(1, min(host().vector_bytes // size, batch))
     rows = [a for a in range(large, nest.rank) if contiguous(a)]
     return (rows[0], nest.sizes[rows[0]]) if rows else (-1, 1)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from fastein.cpu import primitives
 from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import host
+from fastein.cpu.lanes import joined, lane_of, lanes_of
 from fastein.cpu.primitives import elements_of
 from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import Emitter
@@ -61,6 +62,47 @@ def column(typingctx: Any, pointer: Any, step: Any, lanes: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
+    """Return a vector of elements that are picked from those at a `wide` pointer.
+
+    `digits` says which, as ``"sizexstep ..."``, outermost first: ``"2x9 3x3 3x0"`` are the elements
+    that loops of 2, 3 and 3 iterations meet at 9, 3 and 0 elements an iteration, from `first` on.
+    """
+    places = [first.literal_value]
+    for digit in digits.literal_value.split():
+        size, step = map(int, digit.split("x"))
+        places = [place + number * step for place in places for number in range(size)]
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit = _emitter(context, builder, pointer.dtype)
+        every = emit.load(args[0], pointer.lanes)
+        # converted once, not for each pick
+        vector = _element(context, builder, pointer.dtype, every)
+        if len(places) == 1:
+            return lane_of(builder, vector, places[0])
+        return lanes_of(builder, vector, places)
+
+    return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def laced(typingctx: Any, vectors: Any) -> Any:
+    """Return the elements of some vectors in turns."""
+    lanes, count = vectors.dtype.lanes, vectors.count
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        parts = cgutils.unpack_tuple(builder, args[0], count)
+        while len(parts) > 1:  # end to end, then in turns: LLVM makes of it what it needs
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            odd = parts[-1:] if len(parts) % 2 else []
+            parts = [*(joined(builder, x, y) for x, y in pairs), *odd]
+        turns = [part * lanes + lane for lane in range(lanes) for part in range(count)]
+        return lanes_of(builder, parts[0], turns)
+
+    return elements_of(vectors.dtype.dtype, lanes * count)(vectors), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def zeros(typingctx: Any, dtype: Any, lanes: Any) -> Any:
     """Return a vector of zeros."""
     element = elements_of(dtype.instance_type, lanes.literal_value)
@@ -81,11 +123,10 @@ def across(typingctx: Any, vector: Any) -> Any:
         while lanes > 1:
             lanes //= 2
             low, high = (
-                primitives.lanes_of(builder, value, range(start, start + lanes))
-                for start in (0, lanes)
+                lanes_of(builder, value, range(start, start + lanes)) for start in (0, lanes)
             )
             value = primitives.sum_of(builder, dtype, low, high)
-        return primitives.lane_of(builder, value)
+        return lane_of(builder, value)
 
     return elements_of(dtype)(vector), lower
 

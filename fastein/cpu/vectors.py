@@ -18,6 +18,7 @@ from numba.core import cgutils
 
 from fastein.cpu import primitives
 from fastein.cpu.elements import Element
+from fastein.cpu.halves import converts_half, half_to_float
 from fastein.cpu.isa import Isa
 
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
@@ -71,7 +72,7 @@ class Emitter:
         self.builder = builder
         self.converts = element.widen == "float"
         self._widen = element.widen
-        self._converts_half = isa.half_conversion and primitives.converts_half(context)
+        self._converts_half = isa.half_conversion and converts_half(context)
         # LLVM has no wider integers that it shuffles well: 16 bytes are two words.
         self._word = ir.IntType(8 * min(element.source, 8))
         self._words = max(1, element.source // 8)
@@ -247,7 +248,7 @@ class Emitter:
             halves = self.builder.bitcast(value, ir.VectorType(ir.HalfType(), lanes))
             return self.builder.fpext(halves, ir.VectorType(ir.FloatType(), lanes))
         if self._widen == "float":
-            return primitives.half_to_float(self.builder, value)
+            return half_to_float(self.builder, value)
         return value
 
     # Copies

@@ -25,8 +25,8 @@ _CASTINGS = ("no", "equiv", "safe", "same_kind", "unsafe")
 
 DIFFERENCES: dict[str, str] = {
     "summed ellipsis": "An ellipsis that the output lacks is summed; NumPy raises.",
-    "operands in a list": "A lone list is unpacked into operands where NumPy's reading of it is "
-    "invalid.",
+    "operands in a list": "A lone list or tuple is unpacked into operands where NumPy's "
+    "reading of it is invalid.",
     "float16 sums": "Products and sums of float16 are kept in float32 and rounded once.",
     "unchecked assignment": "With a path asked for, an inner product is assigned to a "
     "0-dimensional `out` of any type, as NumPy does with a path.",
@@ -55,7 +55,7 @@ def respellings(call: Call) -> Iterator[tuple[str, Call]]:
     expanded = _without_ellipsis(call)
     if expanded is not None:
         yield "summed ellipsis", replace(call, numpy_subscripts=expanded, ordered=False)
-    if len(call.operands) == 1 and isinstance(call.operands[0], list):
+    if len(call.operands) == 1 and isinstance(call.operands[0], list | tuple):
         yield "operands in a list", replace(call, operands=tuple(call.operands[0]), listed=True)
     if _assigns_unchecked(call):
         yield "unchecked assignment", replace(call, kwargs={**call.kwargs, "casting": "unsafe"})

@@ -1,0 +1,98 @@
+"""Every family on any strides and sizes, on the simulated device and, if there is one, a real one.
+
+Operands lie among NaN, and the result among marks that must not change: what a memory checker would
+say of an access that goes astray shows here too.
+"""
+
+import numpy as np
+import pytest
+from simulated import DEVICES, einsum, on_device
+from test_cuda_contraction import assert_close, expected_of, operands
+
+from fastein_cuda.forms import ContractionForm, NestForm, TinyForm, TranspositionForm
+
+#: Family, equation, sizes that suit the simulated machine.
+CASES = [
+    (NestForm, "ij,ij,ij->ij", {"i": 13, "j": 37}),
+    (NestForm, "i,ij,j->", {"i": 31, "j": 97}),
+    (NestForm, "ij->j", {"i": 211, "j": 7}),
+    (NestForm, "abc,c,b->ac", {"a": 11, "b": 37, "c": 13}),
+    (NestForm, "i,j,k->kij", {"i": 7, "j": 5, "k": 11}),
+    (TranspositionForm, "abc,cb->bca", {"a": 13, "b": 17, "c": 31}),
+    (TranspositionForm, "abcde->edcba", {"a": 11, "b": 3, "c": 5, "d": 2, "e": 13}),
+    (ContractionForm, "aib,bja->ij", {"a": 5, "b": 11, "i": 37, "j": 23}),
+    (ContractionForm, "ij,kj->ki", {"i": 19, "j": 401, "k": 17}),
+    (TinyForm, "eij,ejk,ekl->eil", {"e": 101, "i": 3, "j": 5, "k": 2, "l": 7}),
+    (TinyForm, "ije,jke->kie", {"e": 101, "i": 3, "j": 5, "k": 2}),
+]
+
+VIEWS = {
+    "reversed": lambda room, shape: room[..., *[slice(n, 0, -1) for n in shape]],
+    "every other": lambda room, shape: room[..., *[slice(1, 2 * n, 2) for n in shape]],
+    "columns first": lambda room, shape: room.T[..., *[slice(2, n + 2) for n in shape]],
+}
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    with on_device(request.param) as found:
+        yield found
+
+
+def among(values, view, mark):
+    """The values as a view of an array that is full of marks elsewhere; that array."""
+    shape = tuple(2 * n + 3 for n in values.shape)
+    room = np.full(shape[::-1] if view == "columns first" else shape, mark, values.dtype)
+    found = VIEWS[view](room, values.shape)
+    found[...] = values
+    return found, room
+
+
+def check(equation, given, view, dtype):
+    mark = np.nan if np.dtype(dtype).kind in "fc" else 99
+    expected = expected_of(equation, given, dtype)
+    inside = [among(x, view, mark)[0] for x in given]
+    out, room = among(np.zeros_like(expected, dtype), view, mark)
+    found = einsum(equation, *inside, out=out)
+    assert found is out
+    assert_close(out, expected, dtype)
+    out[...] = mark
+    np.testing.assert_array_equal(room, np.full_like(room, mark))
+
+
+def shapes_of(equation, sizes):
+    return [[sizes[x] for x in term] for term in equation.split("->")[0].split(",")]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(("family", "equation", "sizes"), CASES)
+def test_any_strides(device, family, equation, sizes, view):
+    for dtype in ("float64", "complex64", "float16", "int8"):
+        given = operands(shapes_of(equation, sizes), dtype)
+        if device is not None:
+            device.launched.clear()
+        check(equation, given, view, dtype)
+        if device is not None and view == "reversed":
+            assert family in [type(form) for form in device.launched]
+
+
+@pytest.mark.parametrize(("family", "equation", "sizes"), CASES)
+def test_sizes_of_zero_and_one(device, family, equation, sizes):
+    for label in sizes:
+        for size in (0, 1, 2):
+            changed = {**sizes, label: size}
+            given = operands(shapes_of(equation, changed), "float64")
+            check(equation, given, "every other", "float64")
+
+
+@pytest.mark.parametrize(("family", "equation", "sizes"), CASES)
+def test_operands_that_stand_still(device, family, equation, sizes):
+    """Broadcast operands: strides of zero along each axis in turn, and along all."""
+    given = operands(shapes_of(equation, sizes), "int32")
+    for number, operand in enumerate(given):
+        for axes in [*[(axis,) for axis in range(operand.ndim)], tuple(range(operand.ndim))]:
+            first = [slice(0, 1) if k in axes else slice(None) for k in range(operand.ndim)]
+            still = np.broadcast_to(operand[tuple(first)], operand.shape)
+            changed = [*given[:number], still, *given[number + 1 :]]
+            expected = expected_of(equation, changed, "int32")
+            assert_close(einsum(equation, *changed), expected, "int32")

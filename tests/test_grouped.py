@@ -1,0 +1,110 @@
+"""Kernels that work on several small matrices at once: against NumPy, and which nests they take."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pytest
+from test_schedule import nest_of
+from test_unrolled import EQUATIONS, arrays_for
+
+from fastein import config, einsum
+from fastein.cpu import isa
+from fastein.cpu.grouped import NARROW, grouped
+from fastein.cpu.traversal import traversal
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+DTYPES = ["e", "?", "i1", "u1", "i2", "u2"]
+
+
+def several(equation, batch=100, size=3, dtype="i1"):
+    sizes = {x: batch if x in "abe" else size for x in equation if x.isalpha()}
+    return grouped(nest_of(equation, sizes, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_against_numpy(equation, dtype):
+    for size, batch in ((2, 16), (3, 67), (5, 201)):
+        arrays = list(arrays_for(equation, dtype, size, batch, "C"))
+        with config(jit="always"):
+            got = einsum(equation, *arrays, optimize=False)
+        np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_written_around_the_output(dtype):
+    for equation in ("bij,bjk->bik", "bij,bj->bi", "bi,bij,bj->b"):
+        arrays = list(arrays_for(equation, dtype, 3, 101, "C"))
+        want = np.einsum(equation, *arrays)
+        memory = np.full(want.size + 128, 1, dtype)
+        out = memory[64:-64].reshape(want.shape)
+        with config(jit="always"):
+            einsum(equation, *arrays, out=out)
+        np.testing.assert_array_equal(out, want)
+        assert (memory[:64] == 1).all()
+        assert (memory[-64:] == 1).all()
+
+
+def test_any_byte_is_a_truth():
+    bytes_ = np.random.default_rng(0).integers(0, 4, (2, 70, 3, 3)).astype("u1")
+    x, y = bytes_.view(bool)
+    with config(jit="always"):
+        got = einsum("bij,bjk->bik", x, y)
+    np.testing.assert_array_equal(got, np.einsum("bij,bjk->bik", bytes_[0] != 0, bytes_[1] != 0))
+    assert got.view("u1").max() == 1
+
+
+def test_vectors_hold_as_many_matrices_as_fit(monkeypatch):
+    monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX512)
+    assert several("bij,bjk->bik").form.group == 7
+    assert several("bij,bjk->bik").form.lanes == 63
+    assert several("bij,bj->bi").form.lanes == 21
+    assert several("bij,bjk->bik", dtype="i2").form.group == 3
+    monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX2)
+    assert several("bij,bjk->bik").form.group == 3
+
+
+def test_the_matrices_of_one_operand_may_be_the_same():
+    form = several("bij,jk->bik").form
+    assert form.access[1][0] == 0
+    assert form.group == 7
+
+
+@pytest.mark.parametrize(
+    ("equation", "batch", "size", "dtype"),
+    [
+        ("bij,bjk->bik", 100, 3, "f4"),  # wide enough to fill vectors by rows
+        ("bij,bjk->bik", 9, 3, "i1"),  # too few
+        ("bij,bjk->bik", 100, 8, "i1"),  # one matrix fills a vector
+        ("ijb,jkb->ikb", 100, 3, "i1"),  # the batch comes last
+        ("abi,abi->ab", 100, 3, "O"),
+        ("bi->i", 100, 3, "i1"),  # the batch is summed
+    ],
+)
+def test_what_is_not_grouped(equation, batch, size, dtype):
+    assert several(equation, batch, size, dtype) is None
+    assert NARROW == 2
+
+
+def test_strided_matrices_are_not_grouped():
+    assert several("bij,bji->b").form is not None
+    nest = nest_of("bij->bij", {"b": 100, "i": 3, "j": 3}, "i1")
+    apart = tuple([tuple([2 * step for step in row]) for row in nest.strides])
+    assert grouped(nest.with_output(apart[-1])) is None
+
+
+def test_shares_are_whole_vectors():
+    nest = nest_of("bij,bjk->bik", {"b": 1000, "i": 3, "j": 3, "k": 3}, "i1")
+    assert traversal(nest).grain == traversal(nest).form.group
+
+
+def test_golden(request, monkeypatch):
+    monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX512)
+    source = several("bij,bjk->bik", size=2).form.source()
+    compile(source, "grouped", "exec")
+    path = GOLDEN / "unrolled" / "grouped.txt"
+    if request.config.getoption("--update-golden"):
+        path.write_text(source)
+    assert source == path.read_text(), "see the docstring of test_codegen"
