@@ -136,10 +136,20 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _thread_count(text: str) -> int:
-    """The number of threads that the environment asks for, or that of the CPUs."""
-    count = int(text) if text.isdecimal() and len(text) < 10 else 0
-    return min(count, MOST_THREADS) if count > 0 else available_cpus()
+def _thread_count(own: str, openmp: str) -> int:
+    """The number of threads that the environment asks for, or that of the CPUs.
+
+    Pools of processes bound the threads of all libraries by OpenMP's variable, whose first number
+    is that of the outermost level.
+    """
+    count = _number(own)
+    if count > 0:
+        return min(count, MOST_THREADS)
+    return min(_number(openmp.partition(",")[0].strip()) or MOST_THREADS, available_cpus())
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def default_buffer_pool() -> int:
@@ -190,7 +200,7 @@ def _from_environment() -> Settings:
     pool = os.environ.get("FASTEIN_BUFFER_POOL", "").strip()
     return Settings(
         jit=jit if jit in JIT_MODES else "tiered",
-        num_threads=_thread_count(threads),
+        num_threads=_thread_count(threads, os.environ.get("OMP_NUM_THREADS", "")),
         memory_limit=None,
         buffer_pool=_pool_size(pool),
         cache_dir=_cache_dir(os.environ.get("FASTEIN_CACHE_DIR", "").strip()),
@@ -230,8 +240,8 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         compiles every loop nest at its first call; ``'never'`` never compiles.
         ``FASTEIN_JIT`` in the environment sets the initial value.
     num_threads : int, optional
-        Most threads that one call uses (``FASTEIN_NUM_THREADS``; by default the CPUs that the
-        process may use).
+        Most threads that one call uses. ``FASTEIN_NUM_THREADS`` sets the initial value; by default
+        the CPUs that the process may use, or ``OMP_NUM_THREADS`` if that is less.
     memory_limit : int or None, optional
         Largest intermediate, in elements, that a contraction path may create.
     buffer_pool : int, optional

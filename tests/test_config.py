@@ -118,7 +118,7 @@ def test_available_cpus_follows_the_affinity():
 
 def read_with(environment, names):
     """What a new process with this environment reads."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("FASTEIN_")}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTEIN_", "OMP_"))}
     code = f"from fastein.config import settings as s; print({names})"
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -138,6 +138,11 @@ def read_with(environment, names):
         ({"FASTEIN_JIT": "nonsense", "FASTEIN_NUM_THREADS": "0"}, "tiered", available_cpus()),
         ({"FASTEIN_JIT": "always", "FASTEIN_NUM_THREADS": "-1"}, "always", available_cpus()),
         ({"FASTEIN_NUM_THREADS": "many"}, "tiered", available_cpus()),
+        ({"OMP_NUM_THREADS": "1"}, "tiered", 1),
+        ({"OMP_NUM_THREADS": " 1, 4"}, "tiered", 1),
+        ({"OMP_NUM_THREADS": "1", "FASTEIN_NUM_THREADS": "3"}, "tiered", 3),
+        ({"OMP_NUM_THREADS": "100000"}, "tiered", available_cpus()),
+        ({"OMP_NUM_THREADS": "0"}, "tiered", available_cpus()),
     ],
 )
 def test_the_environment_is_read_at_import(environment, jit, threads):
@@ -219,7 +224,8 @@ def test_the_affinity_of_the_process_limits_threads():
         import os, subprocess
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         code = "import fastein; print(fastein.get_num_threads())"
-        environment = {k: v for k, v in os.environ.items() if k != "FASTEIN_NUM_THREADS"}
+        other = ("FASTEIN_NUM_THREADS", "OMP_NUM_THREADS")
+        environment = {k: v for k, v in os.environ.items() if k not in other}
         out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
         assert out.stdout.split() == [b"1"], out
     """)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import in_a_process
 
+import fastein
 from fastein import einsum
 
 # CPython 3.11 itself crashes where it has no memory for the frame of a function, and NumPy's matmul
@@ -76,6 +81,100 @@ def test_every_allocation_may_fail(width):
     pytest.importorskip("_testcapi")
     out = in_a_process(NO_MEMORY.format(width=width))
     assert all(int(failures) > 0 for failures in out.split())
+
+
+# Calls with all that is made for them: names, plans, executables, kernels from the store, rooms
+# for panels and partial results, intermediates, results small and large.
+C_MEMORY = """
+    import ctypes, warnings, fastein
+    from fastein._plan_cache import clear_plans
+    from fastein.cpu import compiler, engine, tiers
+    warnings.simplefilter("ignore")
+    fastein.config(num_threads=2, jit="always")
+    shim = ctypes.CDLL(None)
+    allowed, refused = [ctypes.c_long.in_dll(shim, f"faults_{{x}}") for x in ("allowed", "refused")]
+    ctypes.c_int.in_dll(shim, "faults_last").value = {last}
+    rng = np.random.default_rng(0)
+
+    def of(dtype, *shapes):
+        return [rng.integers(-3, 4, shape).astype(dtype) for shape in shapes]
+
+    deep = np.ones((1,) * 31)
+    cases = [
+        ("ij,jk->ki", of("f8", (150, 150), (150, 150)), {{}}),
+        ("ik,jk->ij", of("f4", (90, 90)) * 2, {{}}),
+        ("bij,bjk->bik", of("c16", (3, 40, 50), (3, 50, 30)), {{}}),
+        ("bqhd,bkhd->bhqk", of("f4", (2, 40, 4, 32), (2, 40, 4, 32)), {{}}),
+        ("ij,jk->ik", of("i8", (80, 80), (80, 80)), {{}}),
+        ("ij,jk,kl->il", of("f8", (40, 50), (50, 60), (60, 30)), {{}}),
+        ("ij,ij->j", of("f8", (3000, 20), (3000, 20)), {{}}),
+        ("ij->j", of("f2", (3000, 20)), {{}}),
+        ("ij->", of("f4", (700, 600)), {{}}),
+        ("ijk->kji", of("c8", (50, 40, 60)), {{"out": np.empty((60, 40, 50), "c8")}}),
+        ("ij,ij->ij", of("f8", (500, 500), (500, 500)), {{}}),
+        ("ij,jk->ik", of("f8", (6, 7), (7, 5)), {{}}),
+        ("ij,jk->ik", of("i4", (6, 7), (7, 5)), {{"dtype": "c16"}}),
+        ("ij->ji", of("f8", (6, 7)), {{}}),
+        ("i,ij,j->", of("f8", (6,), (6, 7), (7,)), {{"optimize": False}}),
+        (",".join(["i"] * 14), of("i8", *[(5,)] * 14), {{"optimize": False}}),
+        (",".join(["..."] * 5) + "->...", [deep] * 5, {{"optimize": False}}),
+    ]
+    for equation, arrays, options in cases:
+        want = np.einsum(equation, *arrays, **{{k: v for k, v in options.items() if k != "out"}})
+
+        def fresh():
+            clear_plans()
+            compiler._store._entries.clear()
+            engine._engines.clear()
+            engine._transposers.clear()
+            tiers._tiers.clear()
+
+        def right():
+            return np.allclose(einsum(equation, *arrays, **options), want)
+
+        assert right(), equation
+        errors = 0
+        for count in range(10_000):
+            fresh()
+            refused.value, allowed.value = 0, count
+            try:
+                good = right()
+            except MemoryError:
+                good = True
+                errors += 1
+            finally:
+                allowed.value = -1
+            assert good, (equation, count)
+            assert right(), (equation, count)
+            if refused.value == 0:
+                break
+        assert errors, equation
+        print(equation[:20], count, errors)
+    asked = ctypes.addressof(ctypes.c_char.in_dll(shim, "faults_modules"))
+    print(ctypes.string_at(asked).decode().replace(chr(10), " "))
+"""
+
+
+@pytest.fixture
+def shim(tmp_path, monkeypatch):
+    """Have processes that are started preload `faults.c`."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux" or "LD_PRELOAD" in os.environ:
+        pytest.skip("needs a C compiler and glibc, and malloc not yet replaced")
+    library = tmp_path / "faults.so"
+    source = Path(__file__).parent / "faults.c"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", source, "-o", library], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+
+
+@pytest.mark.parametrize("last", [0, 1], ids=["once", "for good"])
+def test_every_allocation_in_c_may_fail(shim, last):
+    """Each call of malloc and mmap by an extension module is refused in turn."""
+    out = in_a_process(C_MEMORY.format(last=last), timeout=600)
+    asked = set(out.splitlines()[-1].split())
+    package = Path(fastein.__file__).parent
+    asks = re.compile(r"\b(malloc|mmap)\(")
+    assert {path.stem for path in package.rglob("*.pyx") if asks.search(path.read_text())} <= asked
 
 
 @pytest.mark.parametrize("equation", ["ij,jk->ik", "ij,ij->ij", "ij,kj->ik", "ji,jk->ki"])

@@ -98,7 +98,8 @@ cdef class Runner:
         memset(self.problem, 0, sizeof(Problem))
 
     def __dealloc__(self):
-        free(self.problem.table)
+        if self.problem != NULL:
+            free(self.problem.table)
         free(self.problem)
 
     def __init__(self, LoopNest nest, schedule, tiles, packs):
@@ -200,10 +201,12 @@ cdef class Runner:
             if self.work >= WATCH_WORK:
                 begin_watch(&call.watch)
             if threads > 1:
-                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1)
+                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1,
+                      self.work * PRODUCT_SECONDS)
                 if call.halved and function == tickets and goes_on(&call.watch):
                     call.ticket = 0
-                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
+                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
+                          self.work * PRODUCT_SECONDS / 2)
             elif self.work < GIL_WORK:
                 function(NULL, NULL, NULL, <char *>&call, 0, shares)
             else:
@@ -214,6 +217,7 @@ cdef class Runner:
         return end_watch(&call.watch)
 
 
+cdef double PRODUCT_SECONDS = 3e-11  # about what a product takes
 cdef double THREAD_WORK = 2e5
 cdef double WATCH_WORK = 1e9  # 10 ms and more
 cdef double GIL_WORK = 2e4

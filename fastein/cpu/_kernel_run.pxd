@@ -9,6 +9,7 @@ cdef class KernelRun(Run):
     cdef char *scratch
     cdef Header own                 # of the baseline nest, where that is the kernel
     cdef LoopNest nest
+    cdef double seconds             # of one thread, about
     cdef int shared                 # the loop that is shared
     cdef bint parallel
     cdef Py_ssize_t grain

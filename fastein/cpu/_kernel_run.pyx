@@ -25,6 +25,8 @@ cnp.import_array()
 cdef enum:
     MOST_OPERANDS = 40
 
+cdef double LOOP_SECONDS = 2e-10  # about what an iteration takes
+
 cdef struct Parts:
     # What `in_parts` gets as `scratch`.
     kernel_t function
@@ -65,6 +67,7 @@ cdef class KernelRun(Run):
         self.traversal = traversal
         self.kernel = kernel
         self.nest = traversal.nest
+        self.seconds = self.nest.work() * LOOP_SECONDS
         if kernel is None:
             prepare(&self.own, self.nest)
             self.function, self.scratch = baseline, <char *>&self.own
@@ -126,7 +129,8 @@ cdef class KernelRun(Run):
                      (n + self.block - 1) // self.block if self.block else 1)
         if self.parallel:
             shares = max(shares, min(watched_shares(self.nest.work()), n))
-        share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain)
+        share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain,
+              self.seconds)
         return 0
 
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1:
@@ -149,7 +153,8 @@ cdef class KernelRun(Run):
             if self.narrowed is not None:
                 ends[1] = room + self.parts * self.part_bytes
             if self.parts:
-                share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1)
+                share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1,
+                      self.seconds)
                 with nogil:
                     baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
                              0, self.sums.size[0] if self.sums.rank else 1)

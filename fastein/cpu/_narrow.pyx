@@ -22,6 +22,7 @@ cdef enum:
     CHUNK = 4096            # elements between two looks at what has been found
     WIDTHS = 65             # numbers of bits, from 0
 
+cdef double BYTE_SECONDS = 5e-11  # about what looking at a byte takes
 cdef Py_ssize_t SHARE_BYTES = 1 << 18
 
 ctypedef fused integer:
@@ -152,7 +153,8 @@ cdef class NarrowStep(Step):
             threads = settings.num_threads
         look(NULL, NULL, NULL, <char *>&search, 0, 1)
         if not search.seen[WIDTHS - 1]:
-            share(look, NULL, self.nest, <char *>&search, n, threads, threads, 1)
+            share(look, NULL, self.nest, <char *>&search, n, threads, threads, 1,
+                  search.axes.total * search.itemsize * BYTE_SECONDS)
         negative[0] = search.negative > 0
         for bits in range(WIDTHS - 1, 0, -1):
             if search.seen[bits]:

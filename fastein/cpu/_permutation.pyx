@@ -41,6 +41,7 @@ cdef enum:
     MOVED_RUN = 64 << 10    # bytes of a run that are copied at once
     NEAR_ROOM = LINES_ROOM + IMAGE + LINE   # for the blocks of one thread
 
+cdef double BYTE_SECONDS = 1e-10  # about what moving a byte takes
 cdef double SHARE_BYTES = 1e6   # read and written, from where on threads share the work
 cdef double GIL_BYTES = 3e4     # ... and others may run
 
@@ -93,7 +94,8 @@ cdef class Runner:
         memset(self.problem, 0, sizeof(Problem))
 
     def __dealloc__(self):
-        free(self.problem.table)
+        if self.problem != NULL:
+            free(self.problem.table)
         free(self.problem)
 
     def __init__(self, LoopNest nest, schedule, kernel=None, vector_bytes=LINE):
@@ -261,7 +263,8 @@ cdef class Runner:
         call.rooms = line_up(memory) if memory != NULL else line_up(near)
         try:
             if threads > 1:
-                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1)
+                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
+                      self.nbytes * BYTE_SECONDS)
             elif self.nbytes < GIL_BYTES:
                 tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
             else:

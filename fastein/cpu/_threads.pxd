@@ -32,7 +32,7 @@ cdef inline bint goes_on(Watch *watch) noexcept nogil:
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain) except -1
+               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, double seconds) except -1
 
 
 cdef inline Py_ssize_t watched_shares(double work) noexcept nogil:

@@ -37,6 +37,31 @@ cdef extern from *:
     """
     # by which fastein.threadpools finds this library
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sched.h>
+    #define fastein_current_cpu() sched_getcpu()
+    static void fastein_leave_cpu(int cpu)
+    {
+        cpu_set_t own, others;
+        if (cpu < 0 || sched_getcpu() != cpu || sched_getaffinity(0, sizeof own, &own))
+            return;
+        others = own;
+        CPU_CLR(cpu, &others);
+        if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
+            sched_setaffinity(0, sizeof own, &own);
+    }
+    #else
+    #define fastein_current_cpu() (-1)
+    #define fastein_leave_cpu(cpu) ((void)(cpu))
+    #endif
+    """
+    int current_cpu "fastein_current_cpu" () noexcept nogil
+    # A thread that is woken may be put where its waker runs, and come in its way for
+    # milliseconds while other cores are idle: Linux does so where cores share no cache.
+    void leave_cpu "fastein_leave_cpu" (int cpu) noexcept nogil
+
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
     unsigned long PyThread_get_thread_ident() nogil
@@ -54,7 +79,7 @@ cdef extern from *:
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
     """
-    double seconds "fastein_seconds" () nogil
+    double clock "fastein_seconds" () noexcept nogil
 
 cdef enum:
     MOST_THREADS = 1024
@@ -72,6 +97,7 @@ cdef struct Job:
     Py_ssize_t shares
     Watch watch
     long long drawn     # shares that somebody does or has done
+    int cpu             # the caller's
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
 cdef struct Mailbox:
@@ -84,6 +110,14 @@ cdef double PERIOD = 0.05  # seconds from one look for signals to the next
 
 cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
+cdef long long _callers = 0     # threads of others that are in `run_shared`
+cdef double _last_end = 0.0     # when a call that was shared came to its end
+
+# To wake a thread can take the caller 10 us and the thread 50 us (on a virtual machine, whose cores
+# stop when they are idle). It pays for long calls, and in a row of calls, in which the thread stays
+# awake.
+cdef double WAKE_SECONDS = 2e-4
+cdef double ROW_SECONDS = 3e-5  # from one call to the next: what a thread spins for
 cdef object _starting = allocate_lock()
 
 
@@ -102,12 +136,16 @@ cdef void work_off(Job *job) noexcept nogil:
 cdef void serve(Mailbox *box) noexcept nogil:
     """A thread's life: jobs, for ever."""
     cdef int spins = 0
+    cdef bint awoken = False
     cdef long long found
     cdef Job *job
     while True:
         found = get(&box.job)
         if found > AT_WORK and swap(&box.job, found, AT_WORK):
             job = <Job *>found
+            if awoken:
+                leave_cpu(job.cpu)
+                awoken = False
             work_off(job)
             # The mailbox first: the caller, and with it the job, may be gone once it is told.
             exchange(&box.job, IDLE)
@@ -119,6 +157,7 @@ cdef void serve(Mailbox *box) noexcept nogil:
         else:
             sleep(box)
             spins = 0
+            awoken = True
 
 
 cdef void sleep(Mailbox *box) noexcept nogil:
@@ -138,8 +177,8 @@ def _serve(Py_ssize_t number):
 
 def _forget_threads():
     """A forked child has the mailboxes, but not the threads that look into them."""
-    global _threads, _starting
-    _threads = 0
+    global _threads, _callers, _starting
+    _threads = _callers = 0
     _starting = allocate_lock()
 
 
@@ -176,8 +215,10 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
     return 0
 
 
-cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
-    """Put a job into a mailbox if its thread is idle; whether it was."""
+cdef inline bint hand_over(Mailbox *box, Job *job, bint wakes) noexcept nogil:
+    """Put a job into a mailbox if its thread is idle, and awake or to be woken; whether it is."""
+    if not wakes and get(&box.asleep):
+        return False
     add(&job.settled, -1)
     if not swap(&box.job, IDLE, <long long>job):
         add(&job.settled, 1)
@@ -187,25 +228,39 @@ cdef inline bint hand_over(Mailbox *box, Job *job) noexcept nogil:
     return True
 
 
-cdef void run_shared(Job *job, Py_ssize_t helpers) noexcept nogil:
-    """Do a job together with so many idle threads, the caller doing its part."""
+cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogil:
+    """Do a job together with so many idle threads, the caller doing its part.
+
+    Other threads that call meanwhile count among them: where a pool of threads calls, each of
+    them keeps a core busy already.
+    """
+    global _last_end
     cdef Py_ssize_t handed = 0, k
-    for k in range(_threads):
-        if handed == helpers:
-            break
-        handed += hand_over(&_mailboxes[k], job)
+    cdef bint wakes
+    helpers -= add(&_callers, 1)
+    if helpers > 0:
+        wakes = seconds >= WAKE_SECONDS or 0 <= clock() - _last_end < ROW_SECONDS
+        job.cpu = current_cpu()
+        for k in range(_threads):
+            if handed >= helpers:
+                break
+            handed += hand_over(&_mailboxes[k], job, wakes)
     work_off(job)
-    for k in range(_threads):  # whoever has not begun is not needed any more
-        if swap(&_mailboxes[k].job, <long long>job, IDLE):
-            add(&job.settled, 1)
-    wait_for(&job.settled, 0)
+    if helpers > 0:
+        for k in range(_threads):  # whoever has not begun is not needed any more
+            if swap(&_mailboxes[k].job, <long long>job, IDLE):
+                add(&job.settled, 1)
+        wait_for(&job.settled, 0)
+        _last_end = clock()
+    add(&_callers, -1)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain) except -1:
+               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, double seconds) except -1:
     """Run a kernel's shared loop of `n` in equal shares on at most so many threads.
 
-    Where there are more shares than threads, a signal can come in between two of them.
+    Where there are more shares than threads, a signal can come in between two of them. Threads
+    that sleep are woken if one thread would take about so many `seconds` that it pays.
     """
     cdef Job job
     shares = min(shares, (n + grain - 1) // grain)
@@ -220,7 +275,7 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     if shares > threads:
         begin_watch(&job.watch)
     with nogil:
-        run_shared(&job, threads - 1)
+        run_shared(&job, threads - 1, seconds)
     return end_watch(&job.watch)
 
 
@@ -232,7 +287,7 @@ cdef int begin_watch(Watch *watch) except -1:
         from threading import main_thread
     cdef unsigned long own = PyThread_get_thread_ident()
     watch.thread = own if main_thread().ident == own else 0
-    watch.due = seconds() + PERIOD
+    watch.due = clock() + PERIOD
     return 0
 
 
@@ -252,11 +307,11 @@ cdef void look(Watch *watch) noexcept nogil:
     cdef double now
     if PyThread_get_thread_ident() != watch.thread:
         return
-    now = seconds()
+    now = clock()
     if now < watch.due and watch.due - now <= PERIOD:  # the clock may be set back
         return
     ask(watch)
-    watch.due = seconds() + PERIOD
+    watch.due = clock() + PERIOD
 
 
 cdef void ask(Watch *watch) noexcept with gil:

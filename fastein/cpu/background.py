@@ -2,9 +2,10 @@
 
 Numba compiles in Python, and would take the interpreter's lock from everybody for milliseconds at
 a time. So a process of its own, a *worker*, compiles into the kernel files, from which a kernel is
-loaded in a fraction of a millisecond. A thread waits for the worker; it is there only while
-something is being built. Where no worker can be started, or no files be kept, the thread compiles
-by itself.
+loaded in a fraction of a millisecond. A thread waits for the worker. Both are there only while
+something is being built, and for some seconds after that: starting a worker takes longer than
+compiling most kernels. Where no worker can be started, or no files be kept, the thread compiles by
+itself.
 
 The worker has a lower priority and ends by itself, also if this process is gone: what it has
 compiled is there for the next one.
@@ -26,9 +27,14 @@ from typing import Any, NamedTuple
 from ..config import settings
 from ..forks import no_fork
 
-WORKER_SECONDS = 300  # after which a worker is given up
+WORKER_SECONDS = 300  # after which a worker that says nothing is given up
+IDLE_SECONDS = 5  # that a worker waits for further orders
 
 _MOST_REPORT = 4000  # characters
+
+
+def _nothing() -> float:
+    return 0.0
 
 
 class Order(NamedTuple):
@@ -44,36 +50,121 @@ class Order(NamedTuple):
         Told the exception if `finish` is not possible.
     forget : callable
         Called in a forked child if `finish` will not be.
+    worth : callable
+        Tells how much the calls have lost by now for want of these kernels; the order that is worth
+        most comes first.
     """
 
     kernels: tuple[Callable[[], object], ...]
     finish: Callable[[], object]
     fail: Callable[[Exception], None]
     forget: Callable[[], None]
+    worth: Callable[[], float] = _nothing
 
 
 class WorkerError(RuntimeError):
     """What went wrong in the worker, in its words."""
 
 
+class Worker:
+    """A process that compiles, and the pipes to it.
+
+    Parameters
+    ----------
+    folder : str
+        The cache directory, of which it fills the kernel files.
+
+    Raises
+    ------
+    OSError
+        If it cannot be started.
+    """
+
+    __slots__ = ("folder", "process")
+
+    def __init__(self, folder: str) -> None:
+        import pickle
+        import subprocess
+
+        from . import worker
+
+        self.folder = folder
+        self.process: Any = subprocess.Popen(
+            [sys.executable, "-P", "-c", worker.COMMAND],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # a forked child closes the pipes, whatever their buffers were at
+            env=_environment(folder),
+            process_group=0,  # out of reach of the terminal's Ctrl-C
+        )
+        self._send(pickle.dumps(sys.path))
+
+    def build(self, request: bytes) -> str | None:
+        """Have it build the pickled kernels; return what went wrong, None if it is gone."""
+        self._send(request)
+        limit = threading.Timer(WORKER_SECONDS, self.process.kill)
+        limit.daemon = True
+        try:
+            limit.start()
+        except RuntimeError:  # the interpreter is ending
+            return None
+        try:
+            said: bytes = self.process.stdout.readline()
+        finally:
+            limit.cancel()
+        if not said.endswith(b"\n"):
+            return None
+        return said[-_MOST_REPORT:].decode("unicode_escape").strip()
+
+    def retire(self) -> None:
+        """Have it end; it has nothing to do."""
+        import subprocess
+
+        self.let_go()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def let_go(self) -> None:
+        """Close the pipes, and leave it to itself."""
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def disown(self) -> None:
+        """Let go of a worker that nobody will wait for."""
+        self.let_go()
+        self.process.returncode = 0  # or its end would be waited for, or missed, later
+
+    def _send(self, request: bytes) -> None:
+        try:
+            self.process.stdin.write(request)
+            self.process.stdin.flush()
+        except OSError:  # it has died, as its silence will say
+            pass
+
+
 _changed = threading.Condition()
-_orders: list[Order] = []  # the first is at work
+_orders: list[Order] = []  # the one at work included
 _thread: threading.Thread | None = None
+_worker: Worker | None = None
 
 
 def submit(order: Order) -> None:
     """Have something built; return at once."""
-    global _thread
     with _changed:
         _orders.append(order)
-        if _thread is not None:
-            return
-        _thread = threading.Thread(target=_serve, name="fastein builder", daemon=True)
-        try:
-            _thread.start()
-        except RuntimeError:  # no more threads, or the interpreter is ending
-            _thread = None
+        _changed.notify_all()
+        if not _start_thread():
             _orders.clear()
+
+
+def prepare() -> None:
+    """Have a worker ready: something will be ordered soon."""
+    with _changed:
+        _start_thread()
 
 
 def wait(seconds: float | None = None) -> bool:
@@ -82,33 +173,79 @@ def wait(seconds: float | None = None) -> bool:
         return _changed.wait_for(lambda: not _orders, seconds)
 
 
-def _serve() -> None:
+def _start_thread() -> bool:
+    """Have the thread; whether it is there."""
     global _thread
+    if _thread is None:
+        _thread = threading.Thread(target=_serve, name="fastein builder", daemon=True)
+        try:
+            _thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            _thread = None
+    return _thread is not None
+
+
+def _serve() -> None:
+    """The thread's life: orders, the one that is worth most first."""
+    global _thread, _worker
     while True:
+        with no_fork:
+            _worker = _right_worker(_worker)
         with _changed:
+            _changed.wait_for(lambda: _orders, IDLE_SECONDS if _worker is not None else 0)
             if not _orders:
-                _thread = None
-                return
-            order = _orders[0]
+                idle, _worker, _thread = _worker, None, None
+                break
+            order = max(_orders, key=lambda order: order.worth())
         try:
             _build(order)
         except Exception as reason:
             order.fail(reason)
         with _changed:
-            _orders.pop(0)
+            _orders.remove(order)
             _changed.notify_all()
+    if idle is not None:
+        idle.retire()
 
 
 def _build(order: Order) -> None:
-    worker = None
-    with no_fork:
-        if _has_files() and _is_python(sys.executable):
-            worker = _start(order)
-    report = worker and _ended(worker)
-    if report:
-        raise WorkerError(report)
+    global _worker
+    request = _pickled(order.kernels)
+    if _worker is not None and request is not None:
+        report = _worker.build(request)
+        if report is None:
+            _worker.process.kill()
+            _worker.retire()
+            _worker = None
+        elif report:
+            raise WorkerError(report)
     with no_fork:
         order.finish()
+
+
+def _pickled(kernels: tuple[Callable[[], object], ...]) -> bytes | None:
+    """Return a request for kernels, None where there can be none."""
+    import pickle
+
+    try:
+        return pickle.dumps(kernels)
+    except Exception:  # pickle raises what it likes
+        return None
+
+
+def _right_worker(present: Worker | None) -> Worker | None:
+    """Return a worker for the directory that is to be filled now; None if there can be none."""
+    folder = settings.cache_dir
+    if present is not None and present.folder == folder:
+        return present
+    if present is not None:
+        present.retire()
+    if folder is None or not _is_python(sys.executable) or not _has_files():
+        return None
+    try:
+        return Worker(folder)
+    except (OSError, ValueError):
+        return None
 
 
 def _has_files() -> bool:
@@ -124,70 +261,36 @@ def _is_python(executable: str | None) -> bool:
     return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
-def _start(order: Order) -> Any:
-    """Start a worker; None if there can be none."""
-    import pickle
-    import subprocess
-
-    from . import worker
-
-    try:
-        request = pickle.dumps(sys.path) + pickle.dumps((worker.build, order.kernels))
-    except Exception:  # pickle raises what it likes
-        return None
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", worker.COMMAND],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            process_group=0,  # out of reach of the terminal's Ctrl-C
-        )
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-    try:
-        assert process.stdin is not None
-        process.stdin.write(request)
-        process.stdin.close()
-    except OSError:  # it has died already, as its exit status will say
-        pass
-    process.stdin = None
-    return process
-
-
-def _environment() -> dict[str, str]:
+def _environment(folder: str) -> dict[str, str]:
     one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **one, "FASTEIN_CACHE_DIR": settings.cache_dir or "none"}
-
-
-def _ended(process: Any) -> str:
-    """Wait for a worker; return what it says has gone wrong."""
-    import subprocess
-
-    try:
-        said, _ = process.communicate(timeout=WORKER_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return ""
-    return str(said[-_MOST_REPORT:].decode(errors="replace")).strip()
+    return {**os.environ, **one, "FASTEIN_CACHE_DIR": folder}
 
 
 def _forget_orders() -> None:
-    """A forked child has the orders, but not the thread that serves them."""
-    global _changed, _thread
+    """A forked child has the orders, but not the thread that serves them, nor its worker."""
+    global _changed, _thread, _worker
     abandoned = _orders[:]
     _changed = threading.Condition()
     _orders.clear()
     _thread = None
+    worker, _worker = _worker, None
+    if worker is not None:
+        worker.disown()
     for order in abandoned:
         order.forget()
+
+
+def _end() -> None:
+    """At the interpreter's end: wait for what compiles, and have nothing begin to.
+
+    LLVM must not run while its libraries are torn down. A worker is not waited for.
+    """
+    no_fork.acquire()
+    if _worker is not None:
+        _worker.process.returncode = 0
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_orders)
 
-# What compiles when the interpreter ends is waited for, and nothing begins to: LLVM must not run
-# while its libraries are torn down. A worker is not waited for.
-atexit.register(no_fork.acquire)
+atexit.register(_end)

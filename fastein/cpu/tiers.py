@@ -19,6 +19,7 @@ from ..forks import no_fork
 COMPILE_SECONDS = 0.4
 MOST_KERNELS = 1024  # of nests, in a process: machine code is never freed
 LOOK_SECONDS = 5e-3  # what looking for stored kernels takes, the first time
+READY = 0.5  # of the price, from where on a worker is started that will compile
 AT_ONCE = 2  # times the price that a single call must gain to wait for its kernels
 
 _tiers: dict[Any, Tier] = {}
@@ -27,7 +28,7 @@ _tiers: dict[Any, Tier] = {}
 class Account:
     """The time spent for want of some kernels, which are built once it has been enough."""
 
-    __slots__ = ("failure", "is_ordered", "looked", "price", "ready", "seconds")
+    __slots__ = ("failure", "is_expected", "is_ordered", "looked", "price", "ready", "seconds")
 
     def __init__(self, price: float) -> None:
         self.price = price
@@ -35,6 +36,7 @@ class Account:
         self.ready = False
         self.looked = False
         self.is_ordered = False  # being built, or failed
+        self.is_expected = False  # a worker has been told to be ready
         self.failure: Exception | None = None
 
     def kernels(self) -> tuple[Callable[[], object], ...]:
@@ -74,14 +76,19 @@ class Account:
         self.seconds += seconds
         if self.failure is not None:
             self._warn()
-        if self.ready or self.is_ordered or self.seconds < self.price:
+        if self.ready or self.is_ordered:
             return
-        if not self._attempt(self.look) and not self.is_ordered:
+        if self.seconds < self.price:
+            if self.looked and not self.is_expected and self.seconds >= READY * self.price:
+                self._expect()
+        elif not self._attempt(self.look) and not self.is_ordered:
             with no_fork:
                 from . import background
             self.is_ordered = True
             background.submit(
-                background.Order(self.kernels(), self.build, self._fail, self._forget)
+                background.Order(
+                    self.kernels(), self.build, self._fail, self._forget, self._worth
+                )
             )
 
     def spare(self, seconds: float) -> None:
@@ -101,6 +108,15 @@ class Account:
             self._fail(reason)
             self._warn()
             return None
+
+    def _expect(self) -> None:
+        with no_fork:
+            from . import background
+        self.is_expected = True
+        background.prepare()
+
+    def _worth(self) -> float:
+        return self.seconds
 
     def _fail(self, reason: Exception) -> None:
         self.is_ordered = True

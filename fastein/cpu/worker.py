@@ -1,33 +1,68 @@
-"""A process that compiles kernels into the kernel files, and ends."""
+"""A process that compiles kernels into the kernel files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterable
+from typing import BinaryIO
 
-#: What its interpreter runs: with the parent's import path, what the parent has sent.
+#: What its interpreter runs, with the parent's import path. What else is printed goes nowhere.
 COMMAND = """\
-import sys, pickle
+import sys, pickle, os
+replies = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
 sys.path[:] = pickle.load(sys.stdin.buffer)
-build, kernels = pickle.load(sys.stdin.buffer)
-build(kernels)
+from fastein.cpu import worker
+worker.serve(sys.stdin.buffer, replies)
 """
 
 NICE = 1  # calls that keep all cores busy would wait for their kernels ten times as long with 10
 MOST_SECONDS = 300
 
 
-def build(kernels: Iterable[Callable[[], object]]) -> None:
-    """Call all `kernels`; print what goes wrong, for the parent."""
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Build what is asked for, until nobody asks any more.
+
+    Parameters
+    ----------
+    requests : file
+        Pickled tuples of callables.
+    replies : file
+        Gets a line for each: what went wrong, or nothing.
+    """
     with contextlib.suppress(AttributeError, OSError):
         os.nice(NICE)
-    if hasattr(signal, "alarm"):
-        signal.alarm(MOST_SECONDS)
+    _load_compiler()
+    while True:
+        if hasattr(signal, "alarm"):
+            signal.alarm(MOST_SECONDS)
+        try:
+            kernels = pickle.load(requests)
+        except EOFError:
+            return
+        report = build(kernels).encode("unicode_escape")
+        with contextlib.suppress(OSError):
+            replies.write(report + b"\n")
+            replies.flush()
+
+
+def build(kernels: Iterable[Callable[[], object]]) -> str:
+    """Call all `kernels`; return what goes wrong."""
     try:
         for kernel in kernels:
             kernel()
     except Exception as reason:
-        with contextlib.suppress(OSError):
-            print(f"{type(reason).__name__}: {reason}", flush=True)
+        return f"{type(reason).__name__}: {reason}"
+    return ""
+
+
+def _load_compiler() -> None:
+    """Import what takes long, before there is anything to compile."""
+    with contextlib.suppress(Exception):  # whoever needs it will say so
+        import llvmlite.binding
+        import numba.core.compiler
+
+        from . import compiler, primitives, tile_intrinsics  # noqa: F401
