@@ -86,9 +86,7 @@ class Account:
                 from . import background
             self.is_ordered = True
             background.submit(
-                background.Order(
-                    self.kernels(), self.build, self._fail, self._forget, self._worth
-                )
+                background.Order(self.kernels(), self.build, self._fail, self._forget, self._worth)
             )
 
     def spare(self, seconds: float) -> None:

@@ -62,7 +62,7 @@ def build(kernels: Iterable[Callable[[], object]]) -> str:
 def _load_compiler() -> None:
     """Import what takes long, before there is anything to compile."""
     with contextlib.suppress(Exception):  # whoever needs it will say so
-        import llvmlite.binding
-        import numba.core.compiler
+        import llvmlite.binding  # noqa: F401
+        import numba.core.compiler  # noqa: F401
 
         from . import compiler, primitives, tile_intrinsics  # noqa: F401
