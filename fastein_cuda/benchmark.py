@@ -33,7 +33,7 @@ from .measurement import Limits, Line
 from .simulator import simulated
 from .suites import SUITES, Timed
 
-PATIENCE = 60.0  # seconds without a word from the worker, after which it is ended
+PATIENCE = 75.0  # seconds without a word from the worker, after which it is ended
 MOST_WORKERS = 12
 POLL = 0.2
 FIRST_CASE = 2  # pieces of work before the cases: limits, small calls
@@ -63,6 +63,8 @@ class Reader:
         about, number = record["about"], record.get("number", -1)
         if about == "device":
             self.found.device = record["name"]
+        elif about == "rivals":
+            self.found.rivals = record["names"]
         elif about == "end":
             self.ended = True
         elif about == "begin":

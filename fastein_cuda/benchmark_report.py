@@ -22,6 +22,8 @@ class Findings:
     ----------
     device : str
         Name of the device, and what is known of it.
+    rivals : list of str
+        Who takes part beside fastein.
     limits : Limits or None
     small : dict
         For each equation, what a small call costs each who takes part.
@@ -33,6 +35,7 @@ class Findings:
     """
 
     device: str = "unknown device"
+    rivals: list[str] = field(default_factory=list)
     limits: Limits | None = None
     small: dict[str, dict[str, float]] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
@@ -62,7 +65,8 @@ def page(found: Findings) -> str:
     about = (
         "Written by `python -m fastein_cuda.benchmark`. Times are medians of interleaved rounds by "
         f"the device's events (JAX: by the clock). Device: {found.device}. "
-        f"Versions: {'; '.join(versions())}."
+        f"Versions: {'; '.join(versions())}. "
+        f"Beside fastein: {', '.join(found.rivals) or 'nobody, for want of other libraries'}."
     )
     parts = [
         title,

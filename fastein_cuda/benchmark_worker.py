@@ -20,7 +20,7 @@ import fastein
 
 from .device import Device
 from .measurement import Line, limits, line, overheads, told
-from .rivals import let_go
+from .rivals import let_go, rivals
 from .suites import SUITES, Timed, smaller
 
 #: Shares of the time, which what comes before may leave to what comes after.
@@ -49,6 +49,7 @@ def speaker(path: Path) -> Say:
 def work(device: Device, names: list[str], skip: int, seconds: float, tiny: bool, say: Say) -> int:
     """Measure all that follows the first `skip` pieces of work; the exit status."""
     deadline = time.monotonic() + seconds
+    say({"about": "rivals", "names": rivals()})  # whose import takes seconds
     pieces: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("limits", lambda: asdict(limits(device, 64 if tiny else 8192))),
         ("small", lambda: {"calls": overheads(device)}),

@@ -125,6 +125,11 @@ RIVALS: dict[str, tuple[tuple[str, ...], Callable[[str, list[Any]], Call]]] = {
 """Packages that a rival needs, the one of its arrays first, and what makes its call."""
 
 
+def rivals() -> list[str]:
+    """Return the names of those who take part beside fastein."""
+    return [name for name, (needs, _) in RIVALS.items() if all(map(installed, needs))]
+
+
 def let_go(device: Device) -> None:
     """Have all libraries give back the memory that they keep for later."""
     gc.collect()

@@ -1,5 +1,6 @@
 """Operands and assertions that several test modules share."""
 
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,18 @@ def attempt(*args, **kwargs):
     except (ValueError, TypeError, MemoryError, OverflowError, RecursionError) as error:
         return error
 """
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def check_golden(source, name, request):
+    """Compare generated source with that of a file, or rewrite this (see `test_codegen`)."""
+    compile(source, name, "exec")
+    path = GOLDEN / f"{name}.txt"
+    if request.config.getoption("--update-golden"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+    assert source == path.read_text(), "see the docstring of test_codegen"
 
 
 def any_bits(rng, dtype, shape):

@@ -13,9 +13,10 @@ import pytest
 
 from fastein import config, einsum, explain
 from fastein._nest import build
-from fastein.cpu import background, engine
+from fastein.cpu import background, engine, machine
 from fastein.cpu import contraction as model
-from fastein.cpu.contraction import Blocks, contraction, roles
+from fastein.cpu.blocking import Blocks
+from fastein.cpu.contraction import contraction, roles
 from fastein.cpu.engine import engine_of
 from fastein.cpu.isa import AVX2, AVX512, NEON, PLAIN
 from fastein.cpu.schedule import Schedule
@@ -419,7 +420,7 @@ def test_blocks_fit_the_caches():
         {"i": 1000000, "j": 10, "k": 1000},
     ):
         plan = plan_of("ij,jk->ik", sizes)
-        caches = model.caches()
+        caches = machine.caches()
         own = 1 - plan.shared
         assert plan.blocks.free[own] * plan.blocks.depth * 4 <= caches.second
         assert plan.blocks.free[plan.shared] * plan.blocks.depth * 4 <= caches.third

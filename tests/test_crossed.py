@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 import pytest
+from helpers import check_golden
 from test_schedule import nest_of
 
 from fastein import config, einsum
@@ -13,7 +12,6 @@ from fastein.cpu import isa
 from fastein.cpu.crossed import Crossed, crossed
 from fastein.cpu.traversal import traversal
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
 RNG = np.random.default_rng(5)
 
 # equation, and the sizes at which operands are large enough for tiles
@@ -129,10 +127,5 @@ def test_vectors_lie_along_the_output():
 def test_golden(name, equation, request, monkeypatch):
     monkeypatch.setattr("fastein.cpu.crossed.host", lambda: isa.AVX2)
     source = tiled(equation).form.source()
-    compile(source, name, "exec")
     assert max(map(len, source.splitlines())) <= 110
-    path = GOLDEN / "crossed" / f"{name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+    check_golden(source, f"crossed/{name}", request)

@@ -20,6 +20,7 @@ def test_it_writes_a_page(tmp_path, capfd):
     assert path.name.endswith("-gpu-simulator.rst")
     assert page.count("``ij,jk->ik``") >= 8
     assert all(f"\n{name}\n---" in page for name in ("gemm", "chain", "batch"))
+    assert "Beside fastein: nobody" in page
     assert "Error" not in page
     assert "failed" not in page
     assert "differs" not in page
@@ -97,7 +98,7 @@ def test_no_time_left():
     with simulated() as device:
         (status, records) = said(device, skip=2, seconds=-1.0)
     assert status == 0
-    assert [r["about"] for r in records] == ["left out"] * 8 + ["end"]
+    assert [r["about"] for r in records] == ["rivals"] + ["left out"] * 8 + ["end"]
 
 
 def test_a_device_that_does_not_answer():
@@ -105,7 +106,7 @@ def test_a_device_that_does_not_answer():
         device.trim = lambda: 1 / 0
         status, records = said(device, skip=2)
     assert status == benchmark_worker.STUCK
-    assert [r["about"] for r in records] == ["begin", "line", "stuck"]
+    assert [r["about"] for r in records] == ["rivals", "begin", "line", "stuck"]
 
 
 # What the parent makes of it
@@ -178,6 +179,7 @@ def test_the_share_of_the_limit():
     (case, *_) = suites.gemm()
     found = benchmark_report.Findings(
         "Stand-in",
+        ["torch"],
         Limits("torch", 3e12, {"float64": 5e13}),
         lines=[Line(case, {"fastein": 4 * 8192**3 / 5e13, "torch": 1.0})],
     )

@@ -166,6 +166,13 @@ REGISTERS = 65536  # of a multiprocessor
 CONTRACTION_REGISTERS = {
     ("simt", "int8", 128): 240,
     ("simt", "int8", 64): 128,
+    ("simt", "uint16", 128): 176,
+    ("simt", "uint16", 64): 96,
+    ("simt", "int32", 128): 255,
+    ("simt", "int32", 64): 112,
+    ("simt", "int64", 64): 104,
+    ("simt", "bool", 128): 255,
+    ("simt", "bool", 64): 128,
     ("simt", "float32", 128): 240,
     ("simt", "float32", 64): 112,
     ("simt", "complex64", 64): 112,
@@ -207,6 +214,24 @@ def test_every_tile(stored, along, capability, tmp_path):
         found = well_made(contraction_form(stored, size, along, lanes), capability, tmp_path)
         assert found.has("LDGSTS", *OPCODES.get(unit, ()))
         assert not found.has("LDG.") or unit == "simt"
+
+
+@needs_disassembler
+@pytest.mark.parametrize(
+    ("stored", "along"),
+    [
+        ("uint16", ("lines", "terms")),
+        ("int32", ("terms", "terms")),
+        ("int64", ("lines", "lines")),
+        ("bool", ("terms", "lines")),
+    ],
+)
+def test_other_integers(stored, along, tmp_path):
+    itemsize = ELEMENTS[stored].itemsize
+    for size in TILES["simt", itemsize]:
+        lanes = min(16 // itemsize, min(size[:2]) * size[2] // 256)
+        found = well_made(contraction_form(stored, size, along, lanes), (9, 0), tmp_path)
+        assert found.has("LDGSTS", "LOP3" if stored == "bool" else "IMAD")
 
 
 @needs_disassembler

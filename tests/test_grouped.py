@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 import pytest
+from helpers import check_golden
 from test_schedule import nest_of
 from test_unrolled import EQUATIONS, arrays_for
 
@@ -14,7 +13,6 @@ from fastein.cpu import isa
 from fastein.cpu.grouped import NARROW, grouped
 from fastein.cpu.traversal import traversal
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
 DTYPES = ["e", "?", "i1", "u1", "i2", "u2"]
 
 
@@ -103,8 +101,4 @@ def test_shares_are_whole_vectors():
 def test_golden(request, monkeypatch):
     monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX512)
     source = several("bij,bjk->bik", size=2).form.source()
-    compile(source, "grouped", "exec")
-    path = GOLDEN / "unrolled" / "grouped.txt"
-    if request.config.getoption("--update-golden"):
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+    check_golden(source, "unrolled/grouped", request)

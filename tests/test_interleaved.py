@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 import pytest
+from helpers import check_golden
 from test_schedule import nest_of
 
 from fastein import config, einsum
@@ -13,7 +12,6 @@ from fastein.cpu import isa
 from fastein.cpu.interleaved import MOST_CHANNELS, interleaved
 from fastein.cpu.schedule import schedule
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
 RNG = np.random.default_rng(0)
 
 
@@ -116,9 +114,4 @@ def test_schedules():
 def test_golden(name, equation, request, monkeypatch):
     monkeypatch.setattr("fastein.cpu.interleaved.host", lambda: isa.AVX512)
     source = channels_of(equation, n=3, x=6_400_000, c=3).form.source()
-    compile(source, name, "exec")
-    path = GOLDEN / "interleaved" / f"{name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+    check_golden(source, f"interleaved/{name}", request)

@@ -6,7 +6,7 @@ import pytest
 from test_contraction import DTYPES, plan_of, reference, run
 
 from fastein import config, einsum, explain
-from fastein.cpu.contraction import Blocks
+from fastein.cpu.blocking import Blocks
 from fastein.cpu.isa import host
 from fastein.cpu.tile import tile_for
 

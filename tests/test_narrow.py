@@ -9,6 +9,7 @@ from fastein import config, einsum
 from fastein._nest import build
 from fastein.cpu import contraction as model
 from fastein.cpu import narrow
+from fastein.cpu.engine import engines_of
 from fastein.cpu.isa import AVX512, AVX512_VNNI, host
 from fastein.cpu.narrow import Bound, bound, forms, operand_axes
 from fastein.cpu.schedule import schedule
@@ -74,6 +75,17 @@ def test_many_axes_and_strides(dtype):
     b = integers(dtype, (3, 15, 11, 12), "some", 1)[..., ::-1]
     for equation in ("abjk,kjcd->abcd", "abjk,kjcd->dcba"):
         np.testing.assert_array_equal(einsum(equation, a, b), np.einsum(equation, a, b))
+
+
+@with_dots
+def test_what_is_warmed_up():
+    assert [engine.what for engine in engines_of("uint64")] == [
+        "uint64",
+        "int64 of 16 bits",
+        "int64 of 8 bits",
+    ]
+    assert [engine.what for engine in engines_of("uint8")] == ["int8"]
+    assert [engine.what for engine in engines_of("bool")] == ["bool"]
 
 
 # The model

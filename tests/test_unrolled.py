@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 import pytest
+from helpers import check_golden
 from test_schedule import nest_of
 
 from fastein import config, einsum
 from fastein.cpu import isa
 from fastein.cpu.unrolled import MOST_TERMS, SMALL, unrolled
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
 RNG = np.random.default_rng(3)
 
 EQUATIONS = [
@@ -151,9 +149,4 @@ def test_bodies_are_bounded():
 def test_golden(name, equation, request, monkeypatch):
     monkeypatch.setattr("fastein.cpu.unrolled.host", lambda: isa.AVX512)
     source = small_nest(equation, size=2).form.source()
-    compile(source, name, "exec")
-    path = GOLDEN / "unrolled" / f"{name}.txt"
-    if request.config.getoption("--update-golden"):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-    assert source == path.read_text(), "see the docstring of test_codegen"
+    check_golden(source, f"unrolled/{name}", request)

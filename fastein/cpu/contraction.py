@@ -1,17 +1,8 @@
-"""Scheduling a contraction: who are the rows, how operands are packed, how large blocks are.
+"""Scheduling a contraction: who are the rows, and how operands are packed.
 
 A nest with rows, columns and sums becomes two sides and a sum. The *rows* are the tile's vectors:
 they are the side that holds the result's unit stride, so that tiles are stored as they are. The
-rest follows from strides and from the sizes of the caches, by a small model:
-
-* ``depth`` steps of the sum make a block: deep enough that reading and writing the tile's part of
-  the result is nothing beside the multiplications, shallow enough that a panel of columns stays
-  in the first cache while the rows' panels stream by.
-* A thread's own block fills half of the second cache. The shared block may take a part of the
-  third.
-
-The model is that of Low, Igual, Smith and Quintana-Orti, "Analytical Modeling Is Enough for
-High-Performance BLIS" (2016), without associativity.
+rest follows from strides, and from the sizes of the caches (:mod:`fastein.cpu.blocking`).
 """
 
 from __future__ import annotations
@@ -22,21 +13,17 @@ from typing import NamedTuple
 
 from .._nest import LoopNest
 from ..record import Record
+from .blocking import Blocks, blocks_of, depth_of, staged_blocks, up
 from .isa import host
-from .machine import Machine, caches
+from .machine import Machine
 from .tile import ARITHMETIC, Tile, tile_for
 from .words import together
 
-DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
-WIDE_DEPTH = 256
-COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
 HALF_DEPTH = 1 << 18  # most steps of a sum of float16: it is rounded once, so it is not split
 STREAM_BYTES = 16e6
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
 DIRECT = 128
-TASKS = 4  # blocks for a thread in each stage, if they are not too small
-TABLES = 64  # bytes of offsets that come with each element of a block
 MIRRORED = 128  # steps of the sum from which computing an element takes longer than copying it
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
 LANES = 32  # results that interleave and are staged together, at most
@@ -55,13 +42,6 @@ class Axis(NamedTuple):
 
     size: int
     strides: tuple[int, int, int]
-
-
-class Blocks(Record):
-    """Extents of the blocks: steps of the sum, and elements of the rows and of the columns."""
-
-    depth: int
-    free: tuple[int, int]
 
 
 class Contraction(Record):
@@ -201,9 +181,9 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     staged = 0
     if lanes is not None:
         staged = min(lanes.size, LANES)
-        shared, blocks = 1, _staged_blocks(tile, extent, _depth(tile, _total(sums), grain), staged)
+        shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, _total(sums), grain), staged)
     else:
-        shared, blocks = _blocks(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
+        shared, blocks = blocks_of(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
     streams = (
         lanes is None
         and blocks.depth == _total(sums)
@@ -323,7 +303,7 @@ def _packing(
     few = extent[1 - side] <= DIRECT and not converts and not always
     unit = (tile.vector_rows, tile.columns)[side]
     # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
-    once = _total(sums) == _depth(tile, _total(sums), 1)
+    once = _total(sums) == depth_of(tile, _total(sums), 1)
     whole = inner.size % unit == 0 or (once and inner.size >= unit)
     if side == 0:
         in_runs = inner.strides[0] == itemsize
@@ -337,58 +317,6 @@ def _packing(
     if in_runs:
         return "rows", -1
     return ("transposed", along) if along >= 0 else ("gathered", -1)
-
-
-def _depth(tile: Tile, total: int, grain: int) -> int:
-    """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
-    if tile.dtype == "float16":
-        return total
-    if tile.arithmetic.lanes == 2:
-        most = COMPLEX_DEPTH
-    else:
-        most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
-    most *= tile.arithmetic.steps
-    return total if total <= most * 3 // 2 else _up(-(-total // -(-total // most)), grain)
-
-
-def _blocks(
-    tile: Tile, extent: list[int], total: int, grain: int, threads: int
-) -> tuple[int, Blocks]:
-    """Return which side is shared, and the blocks; depths are multiples of `grain`."""
-    cache = caches()
-    itemsize = tile.arithmetic.itemsize
-    depth = _depth(tile, total, grain)
-    each = -(-depth // tile.arithmetic.steps) * itemsize + TABLES  # bytes of an element of a block
-    half = cache.second // 2 // each
-    shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
-    own = 1 - shared
-    units = (tile.vector_rows, tile.columns)
-    panel = (tile.rows, tile.columns)
-    block = [0, 0]
-    # blocks of one size, some for each thread: one that is held up leaves them to the others
-    count = -(-extent[own] // max(half, panel[own]))
-    if threads > 1 and extent[own] >= threads * units[own]:
-        count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
-        count = _up(count, threads)
-    block[own] = _up(-(-extent[own] // count), units[own])
-    if block[own] >= 2 * panel[own]:  # whole panels: what is left of one is a narrow tile, at half
-        block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]  # of the speed
-    most_shared = max(cache.third // 8 // each, 4 * units[shared])
-    parts = -(-extent[shared] // most_shared)
-    block[shared] = _up(-(-extent[shared] // parts), panel[shared])
-    return shared, Blocks(depth, (block[0], block[1]))
-
-
-def _staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:
-    """Return blocks whose staged results fill a third of the second cache."""
-    most = max(caches().second // 3 // (staged * tile.result_bytes), tile.rows * tile.columns)
-    rows = min(_up(extent[0], tile.vector_rows), 2 * tile.rows)
-    columns = min(max(most // rows, tile.columns), extent[1])
-    return Blocks(depth, (rows, _up(columns, tile.columns)))
-
-
-def _up(n: int, grain: int) -> int:
-    return -(-n // grain) * grain
 
 
 def _whole_vectors(
@@ -423,7 +351,7 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
     if tile.has_narrow and tile.vector_rows < rows <= tile.vector_rows * 3 // 2:
         vectors = 1.5  # three half vectors
     steps = total / tile.arithmetic.steps
-    cycles = vectors * _up(columns, tile.columns) * steps * lanes * tile.vector_bytes / 64
+    cycles = vectors * up(columns, tile.columns) * steps * lanes * tile.vector_bytes / 64
     for extent, how in zip((rows, columns), plan.packing, strict=True):
         cycles += extent * total * PACK_CYCLES[how] * lanes
     if plan.free[0][-1].strides[2] != nest.itemsize:

@@ -41,6 +41,14 @@ def as_it_is(builder: Any, latch: Any) -> None:
     latch.set_metadata("llvm.loop", loop)
 
 
+def repeated(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Return a vector with a number in all lanes."""
+    kind = ir.VectorType(scalar.type, lanes)
+    single = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+    everywhere = ir.Constant(ir.VectorType(I32, lanes), None)
+    return builder.shuffle_vector(single, single, everywhere)
+
+
 class Emitter:
     """Emits code that moves elements of one kind by the vectors of one instruction set.
 
@@ -184,8 +192,9 @@ class Emitter:
         """Read the first `count` of `most` elements and nothing behind them; the rest is zero."""
         lanes = most * self._words
         vector, bits = ir.VectorType(self._word, lanes), ir.VectorType(ir.IntType(1), lanes)
+        count = self.builder.trunc(count, I32)
         numbers = ir.VectorType(I32, lanes)([lane // self._words for lane in range(lanes)])
-        mask = self.builder.icmp_signed("<", numbers, self._repeated(count, lanes))
+        mask = self.builder.icmp_signed("<", numbers, repeated(self.builder, count, lanes))
         # By name: llvmlite's declare_intrinsic fails on vectors.
         name = f"llvm.masked.load.v{lanes}i{self._word.width}.p0"
         kind = ir.FunctionType(vector, [vector.as_pointer(), I32, bits, vector])
@@ -193,12 +202,6 @@ class Emitter:
         function = module.globals.get(name) or ir.Function(module, kind, name)
         place = self.builder.bitcast(address, vector.as_pointer())
         return self.builder.call(function, [place, I32(1), mask, ir.Constant(vector, None)])
-
-    def _repeated(self, count: Any, lanes: int) -> Any:
-        vector = ir.VectorType(I32, lanes)
-        count = self.builder.trunc(count, I32)
-        single = self.builder.insert_element(ir.Constant(vector, ir.Undefined), count, I32(0))
-        return self.builder.shuffle_vector(single, single, ir.Constant(vector, None))
 
     def shuffle(self, a: Any, b: Any, elements: Sequence[int]) -> Any:
         """Return the chosen elements of `a` and `b` laid end to end."""

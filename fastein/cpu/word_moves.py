@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from .elements import Element, Words
 from .isa import Isa
-from .vectors import I32, I64, Emitter
+from .vectors import I32, I64, Emitter, repeated
 from .words import WORD_BYTES
 
 
@@ -131,7 +131,7 @@ class _Words:
         offset = emit.entry(table, builder.add(first, k))
         value = self._narrow(emit.load(emit.move(row, offset), count), kind)
         shift = builder.trunc(builder.mul(k, I64(self.words.bits)), I32)
-        joined = builder.or_(total, builder.shl(value, self._repeated(shift, kind)))
+        joined = builder.or_(total, builder.shl(value, repeated(builder, shift, count)))
         following = builder.add(k, I64(1))
         k.add_incoming(I64(0), before)
         k.add_incoming(following, loop)
@@ -166,8 +166,3 @@ class _Words:
         elif value.type.element.width > bits:
             value = builder.trunc(value, ir.VectorType(ir.IntType(bits), self.words.steps))
         return builder.bitcast(value, ir.VectorType(I32, 1))
-
-    def _repeated(self, scalar: Any, kind: Any) -> Any:
-        single = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
-        lanes = ir.Constant(ir.VectorType(I32, kind.count), None)
-        return self.builder.shuffle_vector(single, single, lanes)

@@ -1,0 +1,83 @@
+"""How large the blocks of a contraction are: a small model of the caches.
+
+* ``depth`` steps of the sum make a block: deep enough that reading and writing the tile's part of
+  the result is nothing beside the multiplications, shallow enough that a panel of columns stays
+  in the first cache while the rows' panels stream by.
+* A thread's own block fills half of the second cache. The shared block may take a part of the
+  third.
+
+The model is that of Low, Igual, Smith and Quintana-Orti, "Analytical Modeling Is Enough for
+High-Performance BLIS" (2016), without associativity.
+"""
+
+from __future__ import annotations
+
+from ..record import Record
+from .machine import caches
+from .tile import Tile
+
+DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
+WIDE_DEPTH = 256
+COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
+TASKS = 4  # blocks for a thread in each stage, if they are not too small
+TABLES = 64  # bytes of offsets that come with each element of a block
+
+
+class Blocks(Record):
+    """Extents of the blocks: steps of the sum, and elements of the rows and of the columns."""
+
+    depth: int
+    free: tuple[int, int]
+
+
+def depth_of(tile: Tile, total: int, grain: int) -> int:
+    """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
+    if tile.dtype == "float16":
+        return total
+    if tile.arithmetic.lanes == 2:
+        most = COMPLEX_DEPTH
+    else:
+        most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
+    most *= tile.arithmetic.steps
+    return total if total <= most * 3 // 2 else up(-(-total // -(-total // most)), grain)
+
+
+def blocks_of(
+    tile: Tile, extent: list[int], total: int, grain: int, threads: int
+) -> tuple[int, Blocks]:
+    """Return which side is shared, and the blocks; depths are multiples of `grain`."""
+    cache = caches()
+    itemsize = tile.arithmetic.itemsize
+    depth = depth_of(tile, total, grain)
+    each = -(-depth // tile.arithmetic.steps) * itemsize + TABLES  # bytes of an element of a block
+    half = cache.second // 2 // each
+    shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
+    own = 1 - shared
+    units = (tile.vector_rows, tile.columns)
+    panel = (tile.rows, tile.columns)
+    block = [0, 0]
+    # blocks of one size, some for each thread: one that is held up leaves them to the others
+    count = -(-extent[own] // max(half, panel[own]))
+    if threads > 1 and extent[own] >= threads * units[own]:
+        count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
+        count = up(count, threads)
+    block[own] = up(-(-extent[own] // count), units[own])
+    if block[own] >= 2 * panel[own]:  # whole panels: what is left of one is a narrow tile, at half
+        block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]  # of the speed
+    most_shared = max(cache.third // 8 // each, 4 * units[shared])
+    parts = -(-extent[shared] // most_shared)
+    block[shared] = up(-(-extent[shared] // parts), panel[shared])
+    return shared, Blocks(depth, (block[0], block[1]))
+
+
+def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:
+    """Return blocks whose staged results fill a third of the second cache."""
+    most = max(caches().second // 3 // (staged * tile.result_bytes), tile.rows * tile.columns)
+    rows = min(up(extent[0], tile.vector_rows), 2 * tile.rows)
+    columns = min(max(most // rows, tile.columns), extent[1])
+    return Blocks(depth, (rows, up(columns, tile.columns)))
+
+
+def up(n: int, grain: int) -> int:
+    """Return the least multiple of `grain` that is no smaller."""
+    return -(-n // grain) * grain
