@@ -135,8 +135,12 @@ def _start(
     command = [sys.executable, "-m", "fastein_cuda.benchmark", "--suites", ",".join(names)]
     command += ["--worker", str(records), "--skip", str(skip), "--seconds", str(seconds)]
     command += [f"--{name}" for name in how]
-    # JAX would take most of the memory for itself, and round float32 to 11 bits
-    jax = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    # JAX would take most of the memory for itself, round float32 to 11 bits and float64 to float32
+    jax = {
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+        "JAX_ENABLE_X64": "true",
+    }
     return subprocess.Popen(command, env={**os.environ, **jax})
 
 

@@ -176,7 +176,7 @@ class CudaDevice:
         )
         has_pools = self._attribute("MEMORY_POOLS_SUPPORTED")  # some virtual GPUs have none
         self._pool = self._new_pool(ordinal) if has_pools else None
-        self._functions: dict[str, Any] = {}
+        self._functions: dict[Form, Any] = {}
         self._active = _Active(self._context)
         self._allocate = _driver().cuMemAllocFromPoolAsync
         self._release = _driver().cuMemFreeAsync
@@ -279,11 +279,12 @@ class CudaDevice:
         from .compiler import cubin
 
         compiled = cubin(launch.form, self.machine.capability)
-        function = self._functions.get(compiled.entry)
+        # not by its entry: a process that compiled another kernel may have called it the same
+        function = self._functions.get(launch.form)
         with self._active:
             if function is None:
                 function = self._loaded(compiled, launch.form)
-                self._functions[compiled.entry] = function
+                self._functions[launch.form] = function
             if launch.shared > STATIC_SHARED:
                 attribute = (
                     _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES

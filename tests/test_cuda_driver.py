@@ -124,6 +124,16 @@ print("numba" if "numba.cuda" in sys.modules else "no numba")
     assert "no numba" in said(stand_in, program)
 
 
+def test_kernels_of_several_processes_are_told_apart(stand_in):
+    """Numba numbers the names of kernels anew in each process."""
+    operands = "*[fc.asarray(np.ones((300, 300)))] * 2"
+    calls = [f"einsum('{equation}', {operands})\n" for equation in ("ij,kj->ik", "ji,jk->ik")]
+    for call in calls:
+        said(stand_in, call)
+    lines = said(stand_in, "".join(calls))
+    assert len([line for line in lines if line.startswith("load")]) == 2
+
+
 def test_the_benchmark_times_by_events(stand_in, tmp_path):
     """On a device whose kernels do nothing: that all is asked of the driver as it should be."""
     program = f"""
