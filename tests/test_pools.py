@@ -131,7 +131,7 @@ for _ in range(3):
 @needs_tasks
 def test_threads_that_call_leave_nothing_behind(program):
     program("""
-import os, threading
+import os, threading, time
 def tasks():
     return len(os.listdir("/proc/self/task"))
 def work():
@@ -141,6 +141,9 @@ for _ in range(100):
     threads = [threading.Thread(target=work) for _ in range(3)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
+end = time.monotonic() + 10  # a thread that was joined may still be on its way out of the system
+while tasks() > before and time.monotonic() < end:
+    time.sleep(0.01)
 assert tasks() <= before, (before, tasks())
 """)
 
