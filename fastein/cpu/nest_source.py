@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Terms that are added up one after the other (in each lane of a vector).
 PART = 4096
+
+#: Terms whose parts are added up on their own, for what is rounded grows with what it is added to.
 SECTION = 32 * PART
 
 #: Dtypes that processors gather. A dot product over a strided operand of these is vectorised by
