@@ -172,7 +172,8 @@ cdef class Runner:
     cdef int run(self, char *first, char *second, char *result) except -1:
         cdef Problem *p = self.problem
         cdef Call call
-        cdef Py_ssize_t threads = 1, nbytes, shared_bytes = 0, progress_bytes = 0, stage_bytes = 0, k
+        cdef Py_ssize_t shared_bytes = 0, progress_bytes = 0, stage_bytes = 0
+        cdef Py_ssize_t threads = 1, nbytes, k
         cdef char *memory
         cdef kernel_t function
         if self.work >= THREAD_WORK:
