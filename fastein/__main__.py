@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     warmup.set_defaults(run=_warmup)
 
-    cache = commands.add_parser("cache", help="show or empty the store of kernels")
-    cache.add_argument("--clear", action="store_true", help="remove all kernels")
+    cache = commands.add_parser("cache", help="show or empty the store of kernels and rates")
+    cache.add_argument("--clear", action="store_true", help="remove all")
     cache.set_defaults(run=_cache)
     return parser
 
@@ -71,7 +71,11 @@ def _warmup(options: argparse.Namespace) -> int:
         where = "cache_dir is None" if own is None else f"{own.folder} cannot be written to"
         raise EinsumError(f"there is no store to fill: {where}")
     dtypes = [_dtype(name) for name in options.dtypes]
-    steps = [*_dtype_steps(dtypes), *_equation_steps(_lines(options.equations), dtypes)]
+    steps = [
+        ("rates of this machine", _measure),
+        *_dtype_steps(dtypes),
+        *_equation_steps(_lines(options.equations), dtypes),
+    ]
     start = time.perf_counter()
     with config(jit="always"), _progress(len(steps)) as advance:
         for name, build in steps:
@@ -84,16 +88,20 @@ def _warmup(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    from .cpu import rates
     from .cpu.compiler import files
 
-    own = files()
-    if own is None:
+    own, measured = files(), rates.files()
+    if own is None or measured is None:
         print("kernels are not stored: cache_dir is None")
         return 0
     if options.clear:
         own.clear()
+        measured.clear()
     sizes = own.sizes().values()
     print(f"{own.folder}\n{len(sizes)} kernels, {sum(sizes) / 1e3:.0f} kB")
+    machine = rates.kept()
+    print("not measured: usual rates" if machine is None else rates.described(machine))
     return 0
 
 
@@ -114,6 +122,12 @@ def _dtype(name: str) -> str:
         return str(np.dtype(name).name)
     except TypeError:
         raise EinsumError(f"{name!r} is no dtype") from None
+
+
+def _measure() -> None:
+    from .cpu.calibration import ensure
+
+    ensure()
 
 
 def _dtype_steps(dtypes: Iterable[str]) -> Iterator[Step]:
