@@ -134,8 +134,12 @@ def run(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep casts of NaN and of complex numbers, which some calls ask for, from warning."""
+    """Keep casts of NaN and of complex numbers, which some calls ask for, from warning.
+
+    That a kernel cannot be compiled is a fault.
+    """
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        warnings.filterwarnings("error", message="fastein could not compile")
         yield
 
 
