@@ -84,8 +84,8 @@ def pass_cycles(Py_ssize_t cycles):
     time (G. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8(14), 2003).
     """
     cdef uint64_t x = 1
-    cdef Py_ssize_t k
-    for k in range(cycles // STEP_CYCLES):
+    cdef Py_ssize_t _step
+    for _step in range(cycles // STEP_CYCLES):
         x ^= x << 13
         x ^= x >> 7
         x ^= x << 17
