@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,11 +71,14 @@ def _warmup(options: argparse.Namespace) -> int:
     if own is None or not own.is_writable():
         where = "cache_dir is None" if own is None else f"{own.folder} cannot be written to"
         raise EinsumError(f"there is no store to fill: {where}")
-    dtypes = [_dtype(name) for name in options.dtypes]
+    names, equations = options.dtypes, options.equations
+    if equations is None and len(names) > 1 and os.path.isfile(names[-1]):
+        *names, equations = names  # --dtypes takes all that follows
+    dtypes = [_dtype(name) for name in names]
     steps = [
         ("rates of this machine", _measure),
         *_dtype_steps(dtypes),
-        *_equation_steps(_lines(options.equations), dtypes),
+        *_equation_steps(_lines(equations), dtypes),
     ]
     start = time.perf_counter()
     with config(jit="always"), _progress(len(steps)) as advance:
@@ -101,7 +105,7 @@ def _cache(options: argparse.Namespace) -> int:
     sizes = own.sizes().values()
     print(f"{own.folder}\n{len(sizes)} kernels, {sum(sizes) / 1e3:.0f} kB")
     machine = rates.kept()
-    print("not measured: usual rates" if machine is None else rates.described(machine))
+    print("rates:", "not measured" if machine is None else rates.described(machine))
     return 0
 
 
@@ -153,14 +157,16 @@ def _equation_steps(lines: Iterable[str], dtypes: Iterable[str]) -> Iterator[Ste
                 f"scalar: {line.strip()!r}"
             ) from None
         for dtype in dtypes:
-            yield f"{words[0]} of {dtype}", _planning(words[0], shapes, dtype)
+            yield f"{words[0]} of {dtype}", _planning(number, words[0], shapes, dtype)
 
 
 def _shape(word: str) -> tuple[int, ...]:
     return () if word == "()" else tuple(int(size) for size in word.split("x"))
 
 
-def _planning(equation: str, shapes: list[tuple[int, ...]], dtype: str) -> Callable[[], object]:
+def _planning(
+    line: int, equation: str, shapes: list[tuple[int, ...]], dtype: str
+) -> Callable[[], object]:
     """Return what makes the executable of a call, and so its kernels, without an array."""
 
     def build() -> object:
@@ -172,7 +178,11 @@ def _planning(equation: str, shapes: list[tuple[int, ...]], dtype: str) -> Calla
 
         kind = np.dtype(dtype)
         layouts = [Layout(s, np.empty(s, kind).strides, kind) for s in shapes]
-        return CPU.executable(plan_for(equation, tuple(layouts), None, normalised_options()))
+        try:
+            plan = plan_for(equation, tuple(layouts), None, normalised_options())
+        except EinsumError as reason:
+            raise EinsumError(f"line {line}: {reason}") from None
+        return CPU.executable(plan)
 
     return build
 
