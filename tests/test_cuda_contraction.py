@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16)
 import numpy as np
 import pytest
 from simulated import einsum
@@ -17,10 +18,10 @@ from fastein_cuda.simulator import SMALL, simulated
 from fastein_cuda.tile import Tile, entries
 
 DTYPES = (
-    "float64", "complex128", "float32", "complex64", "float16", "int32", "int8", "uint16", "int64",
-    "bool",
+    "float64", "complex128", "float32", "complex64", "float16", "bfloat16", "int32", "int8",
+    "uint16", "int64", "bool",
 )  # fmt: skip
-ACCURACY = {"float64": 1e-13, "complex128": 1e-13, "float16": 2e-3}
+ACCURACY = {"float64": 1e-13, "complex128": 1e-13, "float16": 2e-3, "bfloat16": 8e-3}
 
 SHAPES = [
     ("ij,jk->ik", [(70, 50), (50, 90)]),
@@ -45,7 +46,7 @@ def operands(shapes, dtype, seed=0):
 
 
 def assert_close(found, expected, dtype):
-    accuracy = 0 if expected.dtype.kind in "iub" else ACCURACY.get(dtype, 3e-6)
+    accuracy = 0 if expected.dtype.kind in "iub" else ACCURACY.get(str(dtype), 3e-6)
     assert found.shape == expected.shape
     scale = np.abs(expected.astype(complex)).max(initial=0.0)
     difference = np.abs(found.astype(complex) - expected.astype(complex)).max(initial=0.0)
@@ -53,7 +54,7 @@ def assert_close(found, expected, dtype):
 
 
 def expected_of(equation, given, dtype):
-    exact = "float32" if dtype == "float16" else dtype
+    exact = "float32" if dtype in ("float16", "bfloat16") else dtype
     return np.einsum(equation, *[x.astype(exact) for x in given])
 
 
@@ -95,13 +96,21 @@ def test_what_lies_beyond_the_edges_is_not_read():
             assert_close(found, a[:, 2:-2] @ b[:, 2:-2].T, "float64")
 
 
-def test_infinities_stay_in_their_rows():
-    a, b = operands([(40, 20), (20, 40)], "float64")
-    a[3, 4] = np.inf
-    b[5, 6] = np.nan
-    with simulated():
-        found = einsum("ij,jk->ik", a, b)
-    np.testing.assert_allclose(found, a @ b, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("dtype", ["float64", "float16", "3x"])
+def test_infinities_stay_in_their_rows(dtype):
+    """With `3x` too, where an infinite operand has no rest, nor a round one."""
+    given = operands([(40, 20), (20, 40)], "float32" if dtype == "3x" else dtype)
+    a, b = given
+    a[3, 4], a[7, 8] = np.inf, -np.inf
+    b[5, 6], b[9, 10] = np.nan, np.inf
+    a[:, 9] = 2  # whose rest is 0
+    with simulated(), fastein.config(tf32="3x" if dtype == "3x" else False):
+        with np.errstate(invalid="ignore"):
+            found = einsum("ij,jk->ik", a, b)
+    assert np.isinf(found).sum() > 100
+    expected = expected_of("ij,jk->ik", given, a.dtype.name)
+    accuracy = {"float64": 1e-12, "float16": 2e-3}.get(dtype, 3e-6)
+    np.testing.assert_allclose(found, expected, rtol=accuracy, atol=accuracy)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "float32"])
