@@ -262,7 +262,9 @@ def _tf32x3(
     """Multiply as precisely as float32 does, but for the product of the two rests.
 
     What the rests add has sums of its own, for infinity's sake: it has no rest, but the totals
-    without rests are infinite, or no number, where the exact ones are. (H. Ootomo and R. Yokota, "Recovering single precision accuracy from Tensor Cores while
+    without rests are infinite, or no number, where the exact ones are.
+
+    (H. Ootomo and R. Yokota, "Recovering single precision accuracy from Tensor Cores while
     surpassing the FP32 theoretical peak performance", IJHPCA 36(4), 2022.)
     """
     large_a, large_b = ([ops.rounded(x) for x in values] for values in (a, b))

@@ -303,7 +303,7 @@ def test_torch(device, library):
 
 
 class JaxArray:
-    """What is asked of JAX's arrays, which raise where the interface has no name for their dtype."""
+    """What is asked of JAX's arrays, which raise where the interface cannot name their dtype."""
 
     __module__ = "jaxlib.xla_extension"
 

@@ -264,12 +264,15 @@ def test_a_warm_call_can_be_captured(stand_in):
 
 
 def test_a_cold_call_cannot(stand_in):
-    program = CAPTURE + """
+    program = (
+        CAPTURE
+        + """
 try:
     captured()
 except RuntimeError as reason:
     print("caught:", reason)
 """
+    )
     lines = said(stand_in, program)
     assert "caught: cuModuleLoadData: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" in lines
 

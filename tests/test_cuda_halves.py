@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16)
+import ml_dtypes
 import numpy as np
 import pytest
 from simulated import einsum
@@ -121,7 +121,7 @@ def test_operands_and_results_of_other_dtypes(dtype):
     expected = exact("ij,jk,kl->il", (a, b, small))
     assert error(found, expected) <= 1.02 * error(expected.astype(dtype), expected)
     out = np.zeros((32, 56), dtype)
-    found, forms = launched("ij,jk,kl->il", (a, b, c), out=out)
+    found, _ = launched("ij,jk,kl->il", (a, b, c), out=out)
     assert found is out
     wide = operands([(32, 40), (40, 48), (48, 56)], "float32")
     narrow, _ = launched("ij,jk,kl->il", wide, dtype=dtype, casting="unsafe")
