@@ -32,7 +32,9 @@ def test_it_writes_a_page(tmp_path, capfd):
     assert "Error" not in page
     assert "failed" not in page
     assert "differs" not in page
-    assert "fastein" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert printed.startswith("Python ")
+    assert f"numpy {np.__version__}" in printed
 
 
 def test_it_stops_when_the_minutes_are_over(tmp_path, capfd):

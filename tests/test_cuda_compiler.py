@@ -192,15 +192,8 @@ OPCODES = {"dmma": ("DMMA",), "hmma": ("HMMA", "LDSM")}
 
 
 @needs_disassembler
-@pytest.mark.parametrize(
-    ("capability", "along"),
-    [
-        ((9, 0), ("terms", "terms")),
-        ((9, 0), ("terms", "lines")),
-        ((9, 0), ("lines", "lines")),
-        ((8, 0), ("terms", "lines")),
-    ],
-)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("along", [("terms", "terms"), ("terms", "lines"), ("lines", "lines")])
 @pytest.mark.parametrize(
     "stored", ["int8", "float16", "bfloat16", "float32", "complex64", "float64", "complex128"]
 )
