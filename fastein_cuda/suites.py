@@ -132,7 +132,7 @@ def chain() -> list[Timed]:
             _case("chain", "ij,jk,kl->il", dtype, i=4096, j=4096, k=4096, l=4096)
             for dtype in ("float16", "bfloat16")
         ],
-        _case("chain", "ij,jk,kl,lm->im", "float16", i=1024, j=4096, k=512, l=2048, m=1024),
+        _case("chain", "ij,jk,kl,lm->im", "float16", i=4096, j=512, k=256, l=512, m=4096),
         *[
             _case("chain", "ijx,jk->ik", dtype, i=4096, j=4096, x=3, k=4096)
             for dtype in ("float16", "bfloat16")
