@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16)
 import numpy as np
 import pytest
-from simulated import einsum
+from simulated import HALVES, einsum
 from test_cuda_schedule import H100, loops
 from test_cuda_simulator import replaced
 
@@ -18,8 +17,8 @@ from fastein_cuda.simulator import SMALL, simulated
 from fastein_cuda.tile import Tile, entries
 
 DTYPES = (
-    "float64", "complex128", "float32", "complex64", "float16", "bfloat16", "int32", "int8",
-    "uint16", "int64", "bool",
+    "float64", "complex128", "float32", "complex64", *HALVES, "int32", "int8", "uint16", "int64",
+    "bool",
 )  # fmt: skip
 ACCURACY = {"float64": 1e-13, "complex128": 1e-13, "float16": 2e-3, "bfloat16": 8e-3}
 
@@ -54,7 +53,7 @@ def assert_close(found, expected, dtype):
 
 
 def expected_of(equation, given, dtype):
-    exact = "float32" if dtype in ("float16", "bfloat16") else dtype
+    exact = "float32" if dtype in HALVES else dtype
     return np.einsum(equation, *[x.astype(exact) for x in given])
 
 

@@ -5,9 +5,9 @@ All of it is skipped where there is no device; `.ci/gpu` runs it where there is 
 
 import numpy as np
 import pytest
-from simulated import GPU, corpus_faults, einsum, fuzz_faults
+from simulated import GPU, HALVES, corpus_faults, einsum, fuzz_faults
 from test_corpus import DTYPES
-from test_cuda_halves import CHAINS, HALVES, error, exact
+from test_cuda_halves import CHAINS, error, exact
 from test_cuda_halves import operands as halves
 
 import fastein
@@ -68,7 +68,7 @@ def check(equation, shapes, dtype):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float64", "float32", "float16", "bfloat16", "complex64", "complex128", "int32"]
+    "dtype", ["float64", "float32", *HALVES, "complex64", "complex128", "int32"]
 )
 @pytest.mark.parametrize(("equation", "shapes"), LARGE)
 def test_large(equation, shapes, dtype):
@@ -78,8 +78,7 @@ def test_large(equation, shapes, dtype):
 LARGEST_TILES = {
     "float64": "dmma tiles of 128 by 128 by 16",
     "float32": "simt tiles of 128 by 128 by 16",
-    "float16": "hmma tiles of 128 by 256 by 32",
-    "bfloat16": "hmma tiles of 128 by 256 by 32",
+    **dict.fromkeys(HALVES, "hmma tiles of 128 by 256 by 32"),
     "complex128": "dmma tiles of 64 by 64 by 8",
 }
 

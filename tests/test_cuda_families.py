@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated import DEVICES, einsum, on_device
+from simulated import DEVICES, HALVES, einsum, on_device
 from test_cuda_contraction import assert_close, expected_of, operands
 from test_cuda_schedule import H100, loops
 
@@ -87,7 +87,7 @@ def test_a_large_gpu_takes_the_family(family, equation, sizes):
 @pytest.mark.parametrize(("family", "equation", "sizes"), CASES)
 def test_any_strides(device, family, equation, sizes, view):
     sizes = sizes_for(device, sizes)
-    for dtype in ("float64", "complex64", "float16", "bfloat16", "int8"):
+    for dtype in ("float64", "complex64", *HALVES, "int8"):
         given = operands(shapes_of(equation, sizes), dtype)
         if device is not None:
             device.launched.clear()
