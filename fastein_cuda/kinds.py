@@ -269,8 +269,11 @@ class JaxKind(Kind):
     def operand(self, array: Any) -> Operand:
         array.block_until_ready()
         if has_cuda_interface(array):
-            return super().operand(array)
-        return _described(self, array, imported(array))  # bfloat16 has no interface in JAX
+            operand = super().operand(array)
+        else:
+            operand = _described(self, array, imported(array))  # bfloat16 has no interface in JAX
+        operand.readonly = True
+        return operand
 
     def awaited(self, operand: Operand) -> None:
         return None  # `operand` has waited

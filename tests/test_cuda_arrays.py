@@ -343,6 +343,12 @@ def test_jax_arrays_are_contiguous_and_finished(jax):
     np.testing.assert_array_equal(fastein_cuda.to_host(turned.own), np.arange(6.0).reshape(2, 3).T)
 
 
+def test_jax_arrays_are_never_written_to(jax):
+    a = JaxArray(fastein_cuda.asarray(np.ones((2, 2))))
+    with pytest.raises(fastein.EinsumError, match="read-only"):
+        fastein.einsum("ij->ij", a, out=a)
+
+
 def test_bfloat16_of_jax(jax):
     """JAX has no interface for it, and says so by an error that `hasattr` does not expect."""
     pytest.importorskip("ml_dtypes")

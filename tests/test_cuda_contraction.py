@@ -198,11 +198,12 @@ def test_sides_are_those_along_which_the_output_lies():
 
 def test_stages_fit_the_shared_memory():
     a100 = replace(H100, capability=(8, 0), processors=108, shared=163 << 10)
-    for machine in (H100, a100):
+    small = replace(H100, capability=(8, 9), processors=128, shared=99 << 10)
+    for machine in (H100, a100, small):
         for dtype in DTYPES:
             large = schedule(loops("ij,jk->ik", (4096,) * 2, (4096,) * 2, dtype=dtype), machine)
             assert large.form.shared <= machine.shared
-            assert large.form.tile.stages >= 3
+            assert large.form.tile.stages >= (2 if machine is small else 3)
 
 
 def test_few_tiles_split_their_sums():
