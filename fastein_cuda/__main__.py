@@ -92,8 +92,19 @@ def environment() -> list[str]:
         lines.append(f"driver of CUDA {version // 1000}.{version % 1000 // 10}")
     except CudaUnavailableError as reason:
         lines.append(str(reason))
+    lines.append(nvvm())
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     return [*lines, *([f"CUDA_HOME {home}"] if home else [])]
+
+
+def nvvm() -> str:
+    """Say where the library is that makes PTX."""
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return f"NVVM {load_nvidia_dynamic_lib('nvvm').abs_path}"
+    except Exception as reason:  # whatever kind of installation this is
+        return f"NVVM is not found: {type(reason).__name__}"
 
 
 def main(arguments: list[str] | None = None) -> int:
