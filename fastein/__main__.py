@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     warmup.set_defaults(run=_warmup)
 
-    cache = commands.add_parser("cache", help="show or empty the store of kernels")
-    cache.add_argument("--clear", action="store_true", help="remove all kernels")
+    cache = commands.add_parser("cache", help="show or empty the store of kernels and rates")
+    cache.add_argument("--clear", action="store_true", help="remove all")
     cache.set_defaults(run=_cache)
     return parser
 
@@ -70,8 +71,15 @@ def _warmup(options: argparse.Namespace) -> int:
     if own is None or not own.is_writable():
         where = "cache_dir is None" if own is None else f"{own.folder} cannot be written to"
         raise EinsumError(f"there is no store to fill: {where}")
-    dtypes = [_dtype(name) for name in options.dtypes]
-    steps = [*_dtype_steps(dtypes), *_equation_steps(_lines(options.equations), dtypes)]
+    names, equations = options.dtypes, options.equations
+    if equations is None and len(names) > 1 and os.path.isfile(names[-1]):
+        *names, equations = names  # --dtypes takes all that follows
+    dtypes = [_dtype(name) for name in names]
+    steps = [
+        ("rates of this machine", _measure),
+        *_dtype_steps(dtypes),
+        *_equation_steps(_lines(equations), dtypes),
+    ]
     start = time.perf_counter()
     with config(jit="always"), _progress(len(steps)) as advance:
         for name, build in steps:
@@ -84,16 +92,20 @@ def _warmup(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    from .cpu import rates
     from .cpu.compiler import files
 
-    own = files()
-    if own is None:
+    own, measured = files(), rates.files()
+    if own is None or measured is None:
         print("kernels are not stored: cache_dir is None")
         return 0
     if options.clear:
         own.clear()
+        measured.clear()
     sizes = own.sizes().values()
     print(f"{own.folder}\n{len(sizes)} kernels, {sum(sizes) / 1e3:.0f} kB")
+    machine = rates.kept()
+    print("rates:", "not measured" if machine is None else rates.described(machine))
     return 0
 
 
@@ -114,6 +126,12 @@ def _dtype(name: str) -> str:
         return str(np.dtype(name).name)
     except TypeError:
         raise EinsumError(f"{name!r} is no dtype") from None
+
+
+def _measure() -> None:
+    from .cpu.calibration import ensure
+
+    ensure()
 
 
 def _dtype_steps(dtypes: Iterable[str]) -> Iterator[Step]:
@@ -139,14 +157,16 @@ def _equation_steps(lines: Iterable[str], dtypes: Iterable[str]) -> Iterator[Ste
                 f"scalar: {line.strip()!r}"
             ) from None
         for dtype in dtypes:
-            yield f"{words[0]} of {dtype}", _planning(words[0], shapes, dtype)
+            yield f"{words[0]} of {dtype}", _planning(number, words[0], shapes, dtype)
 
 
 def _shape(word: str) -> tuple[int, ...]:
     return () if word == "()" else tuple(int(size) for size in word.split("x"))
 
 
-def _planning(equation: str, shapes: list[tuple[int, ...]], dtype: str) -> Callable[[], object]:
+def _planning(
+    line: int, equation: str, shapes: list[tuple[int, ...]], dtype: str
+) -> Callable[[], object]:
     """Return what makes the executable of a call, and so its kernels, without an array."""
 
     def build() -> object:
@@ -158,7 +178,11 @@ def _planning(equation: str, shapes: list[tuple[int, ...]], dtype: str) -> Calla
 
         kind = np.dtype(dtype)
         layouts = [Layout(s, np.empty(s, kind).strides, kind) for s in shapes]
-        return CPU.executable(plan_for(equation, tuple(layouts), None, normalised_options()))
+        try:
+            plan = plan_for(equation, tuple(layouts), None, normalised_options())
+        except EinsumError as reason:
+            raise EinsumError(f"line {line}: {reason}") from None
+        return CPU.executable(plan)
 
     return build
 

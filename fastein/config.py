@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -80,18 +80,65 @@ def available_cpus() -> int:
     return math.ceil(min(count, cpu_quota()))
 
 
-def cpu_quota(folder: str = "/sys/fs/cgroup") -> float:
-    """CPUs' worth of time that the container gets, infinite if it is not limited."""
+def cpu_quota(mounts: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float:
+    """CPUs' worth of time that the process gets, infinite if it is not limited.
+
+    Control groups are nested, and each bounds all that is in it: the least limit counts.
+
+    Parameters
+    ----------
+    mounts : str
+        Where the hierarchies of groups are mounted.
+    own : str
+        The file that tells the group of this process in each of them.
+    """
+    return min(map(_group_quota, _control_groups(mounts, own)), default=math.inf)
+
+
+def _control_groups(mounts: str, own: str) -> Iterator[str]:
+    """Folders of the groups that this process is in, the innermost of each hierarchy first."""
     try:
-        with open(f"{folder}/cpu.max") as file:  # cgroup 2
+        with open(own) as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError):
+        lines = ["0::/", "1:cpu:/"]
+    for line in lines:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not controllers:  # version 2, which may stand beside version 1
+            roots = [mounts, f"{mounts}/unified"]
+        elif "cpu" in controllers.split(","):
+            roots = [f"{mounts}/{controllers}", f"{mounts}/cpu"]
+        else:
+            continue
+        for root in roots:
+            yield from _up_to(root, path)
+
+
+def _up_to(root: str, path: str) -> Iterator[str]:
+    """Folders of a group and of those around it.
+
+    A container may see its groups without the outermost ones, which their paths have all the same.
+    """
+    names = [name for name in path.split("/") if name not in ("", "..")]
+    start = 0
+    while start < len(names) and not os.path.isdir("/".join([root, *names[start:]])):
+        start += 1
+    for stop in range(len(names), start - 1, -1):
+        yield "/".join([root, *names[start:stop]])
+
+
+def _group_quota(folder: str) -> float:
+    """CPUs' worth of time that one group gets, infinite if it is not limited or not there."""
+    try:
+        with open(f"{folder}/cpu.max") as file:  # version 2
             quota, period = file.read().split()
     except (OSError, ValueError):
         try:
-            with open(f"{folder}/cpu/cpu.cfs_quota_us") as file:  # cgroup 1
+            with open(f"{folder}/cpu.cfs_quota_us") as file:  # version 1
                 quota = file.read()
-            with open(f"{folder}/cpu/cpu.cfs_period_us") as file:
+            with open(f"{folder}/cpu.cfs_period_us") as file:
                 period = file.read()
-        except OSError:
+        except (OSError, ValueError):
             return math.inf
     try:
         share = int(quota) / int(period)
@@ -255,8 +302,7 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
     tf32 : bool or '3x', optional
         Whether products of float32 on a GPU may run on its tensor cores, which round the operands
         to 11 bits (about 1e-3). ``'3x'``: as three products of the operands' halves, as precise
-        as float32, except that infinite operands give NaN. False by default; it changes nothing
-        on the CPU.
+        as float32. False by default; it changes nothing on the CPU.
 
     Raises
     ------

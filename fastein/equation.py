@@ -56,11 +56,11 @@ class Equation(Record):
         return tuple(sorted(labels, key=lambda label: (len(names[label]), names[label])))
 
 
-def _diagnose() -> Any:
+def _misfits() -> Any:
     """Return what words errors; nobody else needs it."""
-    from . import diagnose
+    from . import misfits
 
-    return diagnose
+    return misfits
 
 
 class _BatchAxis:
@@ -106,7 +106,7 @@ def expand(subscripts: Subscripts, shapes: Sequence[tuple[int, ...]]) -> Equatio
     terms, output = subscripts.terms, subscripts.output
     ellipses = subscripts.ellipses
     if len(terms) != len(shapes):
-        raise _diagnose().operand_count(subscripts, shapes)
+        raise _misfits().operand_count(subscripts, shapes)
     batch: tuple[_BatchAxis, ...] = ()
     if max(ellipses) >= 0:
         terms, output, batch = _spell_out(subscripts, shapes)
@@ -114,7 +114,7 @@ def expand(subscripts: Subscripts, shapes: Sequence[tuple[int, ...]]) -> Equatio
     numbered: list[tuple[int, ...]] = []
     for term, shape in zip(terms, shapes):  # noqa: B905  (equal lengths; strict= costs 0.1 µs)
         if len(term) != len(shape):
-            raise _diagnose().operand_rank(subscripts, shapes, len(numbered))
+            raise _misfits().operand_rank(subscripts, shapes, len(numbered))
         axes = []
         for label in term:
             number = numbers.get(label)
@@ -206,13 +206,13 @@ def check_out(
     """
     output = equation.output
     if len(output) != len(out_shape):
-        raise _diagnose().out_rank(equation, sizes, out_shape)
+        raise _misfits().out_rank(equation, sizes, out_shape)
     grown = list(sizes)
     for axis, label in enumerate(output):
         if sizes[label] == 1:
             grown[label] = out_shape[axis]
         elif sizes[label] != out_shape[axis]:
-            raise _diagnose().out_size(equation, sizes, out_shape, axis)
+            raise _misfits().out_size(equation, sizes, out_shape, axis)
     return tuple(grown)
 
 
@@ -224,7 +224,7 @@ def _spell_out(
     for operand, (term, shape) in enumerate(zip(subscripts.terms, shapes, strict=True)):
         ranks.append(len(shape) - len(term) + 1 if subscripts.ellipses[operand] >= 0 else 0)
         if ranks[-1] < 0:
-            raise _diagnose().operand_rank(subscripts, shapes, operand)
+            raise _misfits().operand_rank(subscripts, shapes, operand)
     batch = tuple([_BatchAxis(position) for position in range(max(ranks))])
     *positions, at = subscripts.ellipses
     terms = tuple(
@@ -252,7 +252,7 @@ def _broadcast(
     axes = [axis for axis, other in enumerate(equation.terms[operand]) if other == label]
     own = [shapes[operand][axis] for axis in axes]
     if min(own) != max(own):
-        raise _diagnose().diagonal(equation, shapes, operand, axes)
+        raise _misfits().diagonal(equation, shapes, operand, axes)
     if (known == 1 or size == 1) and (not strict or label in equation.batch):
         return known * size  # 0 against 1 is 0
-    raise _diagnose().label_sizes(equation, shapes, clash)
+    raise _misfits().label_sizes(equation, shapes, clash)

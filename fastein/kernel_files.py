@@ -14,7 +14,8 @@ import contextlib
 import os
 import stat
 import time
-from hashlib import sha256
+
+from .store import sha256
 
 MOST_BYTES = 64 << 20  # of a directory
 MOST_FILE_BYTES = 4 << 20

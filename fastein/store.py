@@ -7,10 +7,22 @@ knows nothing of compilers; whoever asks for a missing key brings the function t
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:  # hashlib loads OpenSSL, which takes 3 ms; CPython has its own
+    try:
+        from _sha2 import sha256
+    except ImportError:
+        try:
+            from _sha256 import sha256  # up to Python 3.11
+        except ImportError:
+            from hashlib import sha256
+
+__all__ = ["KernelStore", "content_key", "sha256"]
 
 T = TypeVar("T")
 
@@ -23,7 +35,7 @@ def content_key(*parts: object) -> str:
     >>> content_key("ab", "c") == content_key("a", "bc")
     False
     """
-    digest = hashlib.sha256()
+    digest = sha256()
     for part in parts:
         encoded = str(part).encode()
         digest.update(b"%d:" % len(encoded))

@@ -15,7 +15,10 @@ CACHE = tempfile.mkdtemp(prefix="fastein-tests-")
 os.environ["FASTEIN_CACHE_DIR"] = CACHE
 
 import fastein  # noqa: E402
-from fastein.cpu import background  # noqa: E402
+from fastein.cpu import background, rates  # noqa: E402
+from fastein.cpu.machine import MACHINE  # noqa: E402
+
+rates.keep(MACHINE)  # which way a step goes is to be the same on every machine
 
 
 def pytest_unconfigure() -> None:

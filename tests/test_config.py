@@ -177,22 +177,54 @@ def test_the_pool_suits_the_machine(monkeypatch):
 # CPUs
 
 
+V1 = "5:memory:/\n4:cpu,cpuacct:{0}\n1:name=systemd:/\n"
+
+
 @pytest.mark.parametrize(
-    ("files", "cpus"),
+    ("group", "files", "cpus"),
     [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, np.inf),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
-        ({"cpu.max": "what?"}, np.inf),
-        ({}, np.inf),
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, np.inf),
+        ("0::/\n", {"cpu.max": "what?"}, np.inf),
+        ("0::/\n", {"cpu.max": "0 0"}, np.inf),
+        ("0::/\n", {}, np.inf),
+        ("", {"cpu.max": "150000 100000\n"}, np.inf),
+        # the group's own limit, or that of one around it: the least
+        ("0::/a/b\n", {"a/b/cpu.max": "300000 100000", "a/cpu.max": "max 100000"}, 3),
+        ("0::/a/b\n", {"a/b/cpu.max": "300000 100000", "a/cpu.max": "200000 100000"}, 2),
+        ("0::/a/b\n", {"a/b/cpu.max": "100000 100000", "a/cpu.max": "200000 100000"}, 1),
+        ("0::/a\n", {"a/b/cpu.max": "100000 100000", "a/cpu.max": "200000 100000"}, 2),
+        ("0::/a: b\n", {"a: b/cpu.max": "100000 100000"}, 1),
+        # whose container sees less of the path than it is told, or is told less
+        ("0::/docker/1234\n", {"cpu.max": "200000 100000"}, 2),
+        ("0::/docker/1234/job\n", {"cpu.max": "max 1", "job/cpu.max": "50000 100000"}, 0.5),
+        ("0::/../other\n", {"cpu.max": "200000 100000"}, 2),
+        # version 1, of which every controller has a hierarchy
+        (V1.format("/"), {"cpu,cpuacct/cpu.cfs_quota_us": "50000\n"}, 0.5),
+        (V1.format("/"), {"cpu/cpu.cfs_quota_us": "50000\n"}, 0.5),
+        (V1.format("/"), {"cpu/cpu.cfs_quota_us": "-1\n"}, np.inf),
+        (V1.format("/a"), {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_quota_us": "250000"}, 2.5),
+        (V1.format("/a"), {"cpu/a/cpu.cfs_quota_us": "50000", "cpu/b/cpu.cfs_quota_us": "1"}, 0.5),
+        # version 2 beside version 1
+        ("1:cpu:/\n0::/a\n", {"unified/a/cpu.max": "200000 100000"}, 2),
+        ("1:cpu:/\n0::/a\n", {"unified/a/x": "", "cpu/cpu.cfs_quota_us": "300000"}, 3),
+        # where the system does not say which group it is
+        (None, {"cpu.max": "150000 100000\n"}, 1.5),
+        ("what?\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        (None, {"cpu/cpu.cfs_quota_us": "50000\n"}, 0.5),
     ],
 )
-def test_the_quota_of_a_container(tmp_path, files, cpus):
-    (tmp_path / "cpu").mkdir()
+def test_the_quota_of_a_container(tmp_path, group, files, cpus):
+    mounts, own = tmp_path / "mounts", tmp_path / "own"
+    if group is not None:
+        own.write_text(group)
     for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert cpu_quota(str(tmp_path)) == cpus
+        path = mounts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if path.name == "cpu.cfs_quota_us":
+            (path.parent / "cpu.cfs_period_us").write_text("100000\n")
+    assert cpu_quota(str(mounts), str(own)) == cpus
 
 
 THREADPOOLS = """

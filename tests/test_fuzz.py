@@ -8,9 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastein
+from fastein.cpu import tiers
+from fastein.testing.call import Call
+from fastein.testing.compare import Verdict
 from fastein.testing.fuzz import (
     DIFFERENCES,
     EVERYTHING,
+    LONGER,
     REPEATING,
     case,
     compare,
@@ -18,6 +22,7 @@ from fastein.testing.fuzz import (
     judge,
     run,
 )
+from fastein.testing.passage import earned_at_once, judge_passage, kernels_in_use
 
 CHUNK = 1000
 
@@ -46,6 +51,11 @@ def test_any_random_call_compiled_at_once(first):
         check(run(30, seed=3, first=first, profile=EVERYTHING))
 
 
+def test_random_calls_while_kernels_are_built_for_them():
+    with earned_at_once():
+        check(run(30, seed=4, profile=LONGER, background=True))
+
+
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**64 - 1))
 def test_any_seed(seed):
@@ -54,6 +64,49 @@ def test_any_seed(seed):
 
 
 # The fuzzer itself
+
+
+@pytest.fixture
+def passing(monkeypatch):
+    """A call that earns kernels, and an einsum that notes how many are in use."""
+    array = np.random.default_rng(0).standard_normal((70, 71))
+    call = Call("ij,ij->j", (array, array), {}, (array,))
+    seen = []
+
+    def einsum(*args, **kwargs):
+        result = fastein.einsum(*args, **kwargs)
+        seen.append(kernels_in_use())
+        return result
+
+    with earned_at_once():
+        yield call, einsum, seen
+
+
+def test_a_call_passes_from_the_baseline_to_a_kernel(passing):
+    call, einsum, seen = passing
+    assert judge_passage(call, einsum) == Verdict()
+    assert (seen[0], seen[-1]) == (0, 1)
+    assert judge_passage(call, einsum) == Verdict()  # from the beginning again
+    assert sorted(seen)[0] == 0
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_fault_on_the_way_is_seen(passing, wrong):
+    call, einsum, seen = passing
+
+    def spoiled(*args, **kwargs):
+        return einsum(*args, **kwargs) + (seen[-1] == wrong)
+
+    assert f" {wrong} kernels in use" in judge_passage(call, spoiled).fault
+
+
+def test_kernels_that_cannot_be_built_are_a_fault(passing, monkeypatch):
+    def fail(self):
+        raise ArithmeticError("no such register")
+
+    monkeypatch.setattr(tiers.Tier, "build", fail)
+    with pytest.warns(RuntimeWarning, match="no such register"):
+        assert judge_passage(passing[0]).fault == "kernels cannot be built"
 
 
 def test_the_same_number_gives_the_same_call():

@@ -18,6 +18,7 @@ LAYERS = {
     "forks": 0,
     "config": 0,
     "diagnose": 0,
+    "misfits": 0,
     "_parser": 1,
     "equation": 1,
     "path": 1,

@@ -11,7 +11,8 @@ import pytest
 
 import fastein
 from fastein.__main__ import _line_by_line, main
-from fastein.cpu import compiler, engine, tiers
+from fastein.cpu import compiler, engine, rates, tiers
+from fastein.cpu.machine import MACHINE
 from fastein.store import KernelStore
 
 
@@ -33,6 +34,7 @@ def test_warmup_fills_the_store(store, tmp_path, capsys):
     said = capsys.readouterr()
     assert "contractions of float32" in said.err
     assert "ij,ij->j of float32" in said.err
+    assert rates.kept() is not None
     assert f"{len(store.sizes())} kernels" in said.out
     assert len(store.sizes()) == 5  # a tile, three ways of packing, a nest
     assert fastein.config().jit == "tiered"
@@ -45,7 +47,7 @@ import sys, fastein, numpy as np
 fastein.config(jit="always")
 a = np.arange(90 * 90, dtype="i2").reshape(90, 90)
 assert (fastein.einsum("ij,jk->ik", a, a) == a @ a).all()
-assert not {"numba", "llvmlite"} & set(sys.modules)
+assert not {"numba", "llvmlite", "hashlib"} & set(sys.modules)
 """
     folder = fastein.config().cache_dir
     environment = {**compiler.os.environ, "FASTEIN_CACHE_DIR": folder}
@@ -56,8 +58,9 @@ assert not {"numba", "llvmlite"} & set(sys.modules)
     ("text", "says"),
     [
         ("ij,jk->ik 3x4 4xx", "line 1: shapes are sizes"),
-        ("\nij,jk->ik 3x4 5x6", "label 'j'"),
-        ("ij,j(->i 3x4 4", r"\("),
+        ("\nij,jk->ik 3x4 5x6", "line 2: label 'j'"),
+        ("ij,j(->i 3x4 4", r"line 1: .*\("),
+        ("ij,jk->ik", "line 1: the subscripts have 2 terms, but 0 operands"),
     ],
 )
 def test_mistakes_in_a_file_are_told(store, tmp_path, capsys, text, says):
@@ -69,6 +72,14 @@ def test_mistakes_in_a_file_are_told(store, tmp_path, capsys, text, says):
 def test_no_such_file(store, tmp_path, capsys):
     assert main(["warmup", str(tmp_path / "nowhere")]) == 2
     assert "nowhere cannot be read" in capsys.readouterr().err
+
+
+def test_the_file_may_follow_the_dtypes(store, tmp_path, capsys):
+    (tmp_path / "equations").write_text("ij->ji 3x4\n")
+    assert main(["warmup", "--dtypes", "O", "?", str(tmp_path / "equations")]) == 0
+    said = capsys.readouterr().err
+    assert "ij->ji of object" in said
+    assert "ij->ji of bool" in said
 
 
 def test_no_such_dtype(store, capsys):
@@ -87,9 +98,12 @@ def test_no_store_to_fill(tmp_path, capsys):
 def test_the_cache_is_shown_and_emptied(store, capsys):
     store.write("a" * 64, bytes(1000))
     assert main(["cache"]) == 0
-    assert "1 kernels, 1 kB" in capsys.readouterr().out
+    assert re.search("1 kernels, 1 kB\nrates: not measured", capsys.readouterr().out)
+    rates.keep(MACHINE)
+    assert main(["cache"]) == 0
+    assert re.search("1 kernels, 1 kB\nrates: 3.3 GHz; ", capsys.readouterr().out)
     assert main(["cache", "--clear"]) == 0
-    assert "0 kernels" in capsys.readouterr().out
+    assert re.search("0 kernels, 0 kB\nrates: not measured", capsys.readouterr().out)
     assert store.sizes() == {}
     with fastein.config(cache_dir=None):
         assert main(["cache"]) == 0

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fastein.store import KernelStore, content_key
+from fastein.store import KernelStore, content_key, sha256
 
 
 def test_keys_depend_on_every_part_and_on_their_boundaries():
     keys = {content_key(*parts) for parts in [("a", "b"), ("ab",), ("b", "a"), ("a", "b", "")]}
     assert len(keys) == 4
     assert content_key(1, "source") == content_key("1", "source")
+
+
+def test_hashes_are_those_of_everybody():
+    for data in (b"", b"abc", bytes(range(256)) * 1000):
+        assert sha256(data).digest() == hashlib.sha256(data).digest()
 
 
 def test_an_entry_is_built_once_and_then_found():

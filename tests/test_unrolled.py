@@ -97,6 +97,18 @@ def test_nothing_is_written_around_the_output():
         assert (memory[-16:] == 77).all()
 
 
+@pytest.mark.parametrize("shape", [(40, 3, 50), (40, 50, 3)])
+def test_where_no_operand_moves_there_are_no_vectors(shape):
+    """Along the batch, or along rows: what is written by vectors would be read as one element."""
+    array = np.broadcast_to(values((40, 1, 1), "f8"), shape)
+    for equation in ("ijk->jik", "ijk->ij", "ijk,ijk->kij"):
+        operands = [array] * equation.partition("->")[0].count("i")
+        want = np.einsum(equation, *operands)
+        with config(jit="always"):
+            got = einsum(equation, *operands, out=np.empty(want.shape))
+        np.testing.assert_array_equal(got, want)
+
+
 def test_where_vectors_lie():
     assert small_nest("ijb,jkb->ikb").form.by_batch
     rows = small_nest("bij,bjk->bik").form

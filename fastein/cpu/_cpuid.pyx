@@ -1,6 +1,6 @@
 # cython: language_level=3
-"""What an x86 processor says of itself."""
-from libc.stdint cimport uint32_t
+"""What an x86 processor says of itself, and how fast any processor's clock is."""
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -40,6 +40,9 @@ cdef extern from *:
     uint32_t enabled "fastein_enabled" ()
     bint IS_X86 "FASTEIN_X86"
 
+cdef enum:
+    STEP_CYCLES = 6  # three shifts, each with an exclusive or that waits for it
+
 # Leaf, part of the leaf, and of its four words those that tell a model or features of it. The
 # others differ between the cores of one machine.
 _ASKED = (
@@ -72,3 +75,18 @@ def identity():
         if leaf == 1:
             found.append(f"{enabled():x}" if words[2] >> 27 & 1 else "-")
     return " ".join(found)
+
+
+def pass_cycles(Py_ssize_t cycles):
+    """Spend about so many cycles of the processor's clock.
+
+    Steps of a random number generator wait for one another, whatever the processor can do at a
+    time (G. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8(14), 2003).
+    """
+    cdef uint64_t x = 1
+    cdef Py_ssize_t _step
+    for _step in range(cycles // STEP_CYCLES):
+        x ^= x << 13
+        x ^= x >> 7
+        x ^= x << 17
+    return x

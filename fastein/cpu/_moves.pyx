@@ -48,10 +48,10 @@ cdef void move_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *
         source = data[0] + c * p.column_read
         to = data[1] + table[shape[2] + c]
         for r in range(shape[1]):
-            begin = (<word *>(source + table[r]))[0]
-            end = (<word *>(source + table[r] + last))[0]
-            (<word *>(to + r * written))[0] = begin
-            (<word *>(to + r * written + last))[0] = end
+            memcpy(&begin, source + table[r], sizeof(word))
+            memcpy(&end, source + table[r] + last, sizeof(word))
+            memcpy(to + r * written, &begin, sizeof(word))
+            memcpy(to + r * written + last, &end, sizeof(word))
 
 
 cdef void copy_runs(char **data, Py_ssize_t *shape, Py_ssize_t *table, Problem *p) noexcept nogil:

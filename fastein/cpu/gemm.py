@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..plan import Layout
+from .machine import MACHINE, Machine
 from .schedule import MatrixAxes, Schedule, as_matrices, product_seconds
 
 PATIENCE = 0.25  # seconds of one product, which no signal interrupts
@@ -41,7 +42,7 @@ class Multiply:
 
     __slots__ = ("a_shape", "b_shape", "c_shape", "direct", "is_complex", "seconds")
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, machine: Machine = MACHINE) -> None:
         nest, m = schedule.nest, _axes(schedule)
         sizes = nest.sizes
         batch = tuple(sizes[axis] for axis in m.batch)
@@ -51,7 +52,7 @@ class Multiply:
         self.c_shape = (*batch, rows, columns)
         # whether the result's memory is (a stack of) matrices that BLAS can write
         self.is_complex = nest.dtype.kind == "c"
-        self.seconds = product_seconds(nest)
+        self.seconds = product_seconds(nest, machine)
         self.direct = as_matrices(nest.strides[2], sizes, (m.rows, m.columns), nest.itemsize)
 
     def __call__(self, a: Array, b: Array, c: Array) -> bool:

@@ -12,7 +12,10 @@ class Machine(Record):
     """Rates from which schedules estimate times, in seconds.
 
     The defaults are those of a 2023 server core (3.5 GHz, 256-bit vectors). They only need to be
-    right within a factor of two: families differ by more than that where the choice matters.
+    right within a factor of two: families differ by more than that where the choice matters. Those
+    by which one family is compared with another are measured on each machine once
+    (`fastein.cpu.calibration`); those of the loop order are not, so that one order, and the same
+    kernels, serve everywhere.
     """
 
     vector_bytes: float = 32.0
@@ -22,6 +25,9 @@ class Machine(Record):
     """Starting one innermost loop of the baseline nest."""
     strided_access: float = 0.7e-9
     """One element of a walk that does not use whole cache lines."""
+    paired: float = 8.0
+    """How much faster pairs of loops multiply real matrices than their inner loop alone would, by
+    which the order of the loops is chosen (at 16 to 48 rows, where NumPy's matmul catches up)."""
     matmul_call: float = 4e-6
     """One call of NumPy's matmul, the views around it included."""
     matmul_each: float = 0.15e-6

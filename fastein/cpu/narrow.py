@@ -18,7 +18,7 @@ from .._nest import LoopNest
 from ..record import Record
 from .contraction import Contraction, contraction, contraction_seconds, roles
 from .isa import host
-from .machine import MACHINE
+from .machine import MACHINE, Machine
 from .tile import DOTS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Bound(Record):
         )
 
 
-def forms(chosen: Schedule, threads: int) -> list[tuple[str, Schedule]]:
+def forms(chosen: Schedule, threads: int, machine: Machine = MACHINE) -> list[tuple[str, Schedule]]:
     """Return what may multiply a schedule's integers faster, the narrowest form first."""
     nest, plan = chosen.nest, chosen.contraction
     if not host().dots or nest.dtype.kind not in "iu" or nest.itemsize == 1:
@@ -70,7 +70,7 @@ def forms(chosen: Schedule, threads: int) -> list[tuple[str, Schedule]]:
     found = []
     for form in sorted(DOTS, key=lambda name: -DOTS[name]):
         narrow = contraction(nest, axes, threads, form)
-        seconds = contraction_seconds(nest, narrow, MACHINE)
+        seconds = contraction_seconds(nest, narrow, machine)
         gain = chosen.seconds - seconds
         if gain > 0:
             found.append((form, chosen.replace(contraction=narrow, seconds=seconds, gain=gain)))

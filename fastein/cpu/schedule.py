@@ -35,9 +35,6 @@ from .traversal import Traversal, traversal
 from .unrolled import SMALL, Unrolled
 
 MATMUL_DTYPES = frozenset("fdFD")
-# How much faster pairs of loops multiply real matrices than their inner loop alone would, by which
-# the order of the loops is chosen; measured at 16 to 48 rows, where NumPy's matmul catches up.
-PAIRED = 8.0
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
 KERNEL_WORK = 4096  # iterations below which no kernel is generated
 
@@ -128,7 +125,8 @@ def schedule(
     machine : Machine
         The rates to estimate with.
     """
-    order, seconds = loop_order(nest, machine)
+    order, seconds = loop_order(nest, MACHINE)
+    seconds *= machine.cycle / MACHINE.cycle
     ordered = nest.ordered(order)
     chosen = Schedule("nest", ordered, seconds, ordered.rank > 0 and not ordered.is_sum(0))
     if seconds > ENGINE_CALL:
@@ -144,7 +142,7 @@ def schedule(
         small = path if path is not None and _is_small(path, ordered, axes) else None
     if axes is None:
         return chosen
-    paired = seconds if nest.dtype.kind == "c" else seconds / PAIRED
+    paired = seconds if nest.dtype.kind == "c" else seconds / machine.paired
     if matmul and paired > machine.matmul_call and nest.dtype.char in MATMUL_DTYPES:
         matrix = matrix_axes(ordered, axes)
         cost = matmul_seconds(ordered, matrix, machine)

@@ -14,6 +14,7 @@ from . import _numpy_steps, _placed, _runtime
 from .gemm import Multiply, matrix_layouts
 from .objects import ObjectRun
 from .permutation import Permutation
+from .rates import rates
 from .schedule import Schedule, kernel_seconds, schedule
 from .tiers import compiled
 
@@ -32,13 +33,24 @@ class CpuTarget:
             matmul=settings.jit != "always",
             engine=settings.jit != "never",
             threads=settings.num_threads,
+            machine=rates(),
         )
+
+    def mixes(self, stored: np.dtype[Any], arithmetic: np.dtype[Any]) -> bool:
+        """Whether kernels that compute in one dtype read and write another."""
+        return stored == arithmetic
+
+    def schedule_mixed(
+        self, nest: LoopNest, stored: tuple[np.dtype[Any], ...], of: np.dtype[Any]
+    ) -> Schedule | None:
+        """Choose as `schedule`, if all operands are of the nest's dtype."""
+        return self.schedule(nest) if all(dtype == nest.dtype for dtype in stored) else None
 
     def seconds(self, nest: LoopNest) -> float:
         """Estimate the time of a nest once its kernels are there."""
         if settings.jit == "never":  # whose loops go through a product once for each operand
             return self.schedule(nest).seconds * max(1, nest.nin - 1)
-        return kernel_seconds(nest, settings.num_threads)
+        return kernel_seconds(nest, settings.num_threads, rates())
 
     def executable(self, plan: Plan) -> _runtime.Executable:
         """Make a plan callable."""
@@ -88,7 +100,7 @@ def _narrower(chosen: Schedule, slots: tuple[int, ...], whole: _runtime.Step) ->
     """Return what multiplies integers as narrow as their values allow; `whole` serves all."""
     with no_fork:
         from . import narrow
-    forms = narrow.forms(chosen, settings.num_threads)
+    forms = narrow.forms(chosen, settings.num_threads, rates())
     if not forms:
         return whole
     with no_fork:
@@ -128,7 +140,7 @@ def _substitute(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
     if chosen.matrix is not None:
         a, b, c = map(_placed.place, matrix_layouts(chosen))
         promotes = chosen.family == "nest"
-        return _numpy_steps.MatmulStep(slots, a, b, c, Multiply(chosen), nest, promotes)
+        return _numpy_steps.MatmulStep(slots, a, b, c, Multiply(chosen, rates()), nest, promotes)
     if settings.jit == "always" and chosen.contraction is None and nest.traversal is not None:
         kernel = compiled(nest.traversal.form)
         if kernel is not None:

@@ -122,7 +122,7 @@ def _vectors(nest: LoopNest, large: int) -> tuple[int, int]:
 
     def contiguous(axis: int) -> bool:
         *inputs, output = [row[axis] for row in nest.strides]
-        return output == nest.itemsize and set(inputs) <= {0, nest.itemsize}
+        return output == nest.itemsize and {output} <= set(inputs) <= {0, output}
 
     if contiguous(large - 1):
         size = 4 if nest.is_half else nest.itemsize  # in a register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
@@ -47,6 +48,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         with contextlib.suppress(OSError):
             replies.write(report + b"\n")
             replies.flush()
+        _measure()
 
 
 def build(kernels: Iterable[Callable[[], object]]) -> str:
@@ -57,6 +59,18 @@ def build(kernels: Iterable[Callable[[], object]]) -> str:
     except Exception as reason:
         return f"{type(reason).__name__}: {reason}"
     return ""
+
+
+@functools.cache
+def _measure() -> None:
+    """Have this machine's rates kept, for processes to come."""
+    with contextlib.suppress(Exception):  # the usual ones do as well
+        from .rates import kept
+
+        if kept() is None:
+            from .calibration import ensure
+
+            ensure()
 
 
 def _load_compiler() -> None:

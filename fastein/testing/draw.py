@@ -16,7 +16,7 @@ import numpy as np
 from .call import LETTERS, Call
 from .operands import OperandMaker
 
-__all__ = ["EVERYTHING", "REPEATING", "Profile", "draw"]
+__all__ = ["EVERYTHING", "LONGER", "REPEATING", "Profile", "draw"]
 
 Term = list[Any]
 
@@ -66,6 +66,15 @@ EVERYTHING = Profile(
     mixed=0.25,
     sizes=(0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9, 11, 13, 16, 17, 31, 33, 64),
     work=6000,
+)
+
+# Calls for which it pays to generate kernels.
+LONGER = Profile(
+    dtypes=EVERYTHING.dtypes,
+    mixed=0.1,
+    sizes=(1, 2, 3, 4, 6, 8, 13, 16, 17, 31, 33, 40, 64, 65, 70, 99, 128, 150, 300),
+    work=100_000,
+    odd=0.3,
 )
 
 # Few nests, met again and again: for runs in which every new kernel is compiled.

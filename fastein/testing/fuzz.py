@@ -3,10 +3,13 @@
 Run it from the command line::
 
     python -m fastein.testing.fuzz --cases 50000 --seed 0 --jit tiered
+    python -m fastein.testing.fuzz --cases 2000 --seed 0 --jit background
     python -m fastein.testing.fuzz --seed 0 --index 1234      # show one case
 
 Every case has a number; the same seed and number give the same call on every machine. With
-``--jit always`` every new kernel is compiled, so the calls repeat a few equations and types.
+``--jit always`` every new kernel is compiled, so the calls repeat a few equations and types. With
+``--jit background`` each call is longer, and made again while kernels are compiled for it in the
+background and once they are there (`fastein.testing.passage`).
 """
 
 from __future__ import annotations
@@ -24,14 +27,17 @@ from typing import Any
 import numpy as np
 
 import fastein
+from fastein.config import JIT_MODES
 
 from .call import Call
 from .compare import DIFFERENCES, Verdict, compare, judge
-from .draw import EVERYTHING, REPEATING, Profile, draw
+from .draw import EVERYTHING, LONGER, REPEATING, Profile, draw
+from .passage import earned_at_once, judge_passage
 
 __all__ = [
     "DIFFERENCES",
     "EVERYTHING",
+    "LONGER",
     "REPEATING",
     "Call",
     "Failure",
@@ -44,6 +50,8 @@ __all__ = [
     "judge",
     "run",
 ]
+
+MODES = (*JIT_MODES, "background")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ def run(
     first: int = 0,
     profile: Profile = EVERYTHING,
     einsum: Callable[..., Any] | None = None,
+    background: bool = False,
 ) -> Report:
     """Compare an einsum with NumPy's on many calls.
 
@@ -101,6 +110,8 @@ def run(
         What to draw from.
     einsum : callable, optional
         The einsum under test; `fastein.einsum` if not given.
+    background : bool
+        Whether each call is made until kernels have been built for it in the background.
 
     Returns
     -------
@@ -109,10 +120,11 @@ def run(
     failures: list[Failure] = []
     differences: Counter[str] = Counter()
     start = time.perf_counter()
+    judged = judge_passage if background else judge
     with _quiet():
         for index in range(first, first + cases):
             call = case(seed, index, profile)
-            verdict = judge(call, einsum)
+            verdict = judged(call, einsum)
             if verdict.fault is not None:
                 failures.append(Failure(seed, index, verdict.fault, call))
             if verdict.difference is not None:
@@ -122,8 +134,12 @@ def run(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep casts of NaN and of complex numbers, which some calls ask for, from warning."""
+    """Keep casts of NaN and of complex numbers, which some calls ask for, from warning.
+
+    That a kernel cannot be compiled is a fault.
+    """
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        warnings.filterwarnings("error", message="fastein could not compile")
         yield
 
 
@@ -138,16 +154,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--cases", type=int, default=10_000, help="how many calls")
     parser.add_argument("--seed", type=int, default=0, help="which calls")
-    parser.add_argument("--jit", choices=("tiered", "always", "never"), default="tiered")
+    parser.add_argument("--jit", choices=MODES, default="tiered")
     parser.add_argument("--index", type=int, help="only the call of this number, in full")
     options = parser.parse_args(arguments)
-    profile = REPEATING if options.jit == "always" else EVERYTHING
-    with fastein.config(jit=options.jit):
+    background = options.jit == "background"
+    profile = {"always": REPEATING, "background": LONGER}.get(options.jit, EVERYTHING)
+    with earned_at_once() if background else fastein.config(jit=options.jit):
         if options.index is not None:
-            return _show(case(options.seed, options.index, profile))
+            return _show(case(options.seed, options.index, profile), background)
         report = Report(0, 0.0)
         for first, count in _chunks(options.cases):
-            part = run(count, options.seed, first, profile)
+            part = run(count, options.seed, first, profile, background=background)
             for failure in part.failures:
                 print(failure, flush=True)
             report = _joined(report, part)
@@ -160,7 +177,7 @@ def _joined(a: Report, b: Report) -> Report:
     return Report(a.cases + b.cases, a.seconds + b.seconds, a.failures + b.failures, differences)
 
 
-def _show(call: Call) -> int:
+def _show(call: Call, background: bool) -> int:
     """Print a call, its operands, what NumPy and fastein do, and the verdict."""
     print(call)
     for position, operand in enumerate(call.operands):
@@ -178,7 +195,7 @@ def _show(call: Call) -> int:
                 print(f"{name} raises", repr(error))
             for buffer, old in zip(call.buffers, saved, strict=True):
                 buffer[...] = old
-        verdict = judge(call)
+        verdict = judge_passage(call) if background else judge(call)
     print("verdict:", verdict)
     return 1 if verdict.fault else 0
 
