@@ -6,6 +6,7 @@ What is in a stage is written to the result later, when it is complete: with wha
 have for the same lines (`fastein.cpu._stacks`), or added up with it (`fastein.cpu._splits`).
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from ._axes cimport offsets
 from ._problem cimport COLUMNS, ROWS, Side
@@ -56,10 +57,10 @@ cdef void interleave(Problem *p, word *stages, Py_ssize_t step, Py_ssize_t lanes
                      char *result) noexcept nogil:
     cdef Py_ssize_t apart = step // <Py_ssize_t>sizeof(word), r, c, lane
     cdef word *source
-    cdef word *out
+    cdef char *out
     for c in range(count[COLUMNS]):
         for r in range(count[ROWS]):
-            out = <word *>(result + columns[c] + rows[r])
+            out = result + columns[c] + rows[r]
             source = stages + c * p.stage_pitch + r
-            for lane in range(lanes):
-                out[lane] = source[lane * apart]
+            for lane in range(lanes):  # pairs of floats lie at any multiple of one
+                memcpy(out + lane * <Py_ssize_t>sizeof(word), source + lane * apart, sizeof(word))
