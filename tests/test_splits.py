@@ -119,6 +119,3 @@ def test_when_the_sum_is_cut():
     assert plan_of("ki,kj->ij", sizes | {"k": 700}).parts == 1
     assert plan_of("ki,kj->ij", sizes | {"i": 500, "j": 500}).parts == 1
     assert plan_of("bki,bkj->bij", sizes | {"b": 1000, "k": 9000}).parts == 1
-
-
-1400
