@@ -8,6 +8,7 @@ each head. Here a block of the result is multiplied for some heads (*lanes*), ea
 its own that stays in the second cache, and then written for all of them together.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from ._atomics cimport add
 from ._threads cimport goes_on
@@ -137,10 +138,10 @@ cdef void interleave(Problem *p, word *stages, Py_ssize_t lanes, Py_ssize_t *row
                      Py_ssize_t *columns, Py_ssize_t *count, char *result) noexcept nogil:
     cdef Py_ssize_t step = lane_bytes(p) // <Py_ssize_t>sizeof(word), r, c, lane
     cdef word *source
-    cdef word *out
+    cdef char *out  # a complex64 is aligned to 4 bytes, not as a word of 8
     for c in range(count[COLUMNS]):
         for r in range(count[ROWS]):
-            out = <word *>(result + columns[c] + rows[r])
+            out = result + columns[c] + rows[r]
             source = stages + c * p.side[ROWS].block + r
             for lane in range(lanes):
-                out[lane] = source[lane * step]
+                memcpy(out + lane * sizeof(word), &source[lane * step], sizeof(word))
