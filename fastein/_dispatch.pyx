@@ -355,10 +355,23 @@ cpdef bint lies_on_device(object x) except -1:
         return False
     if kind.__module__.partition(".")[0] in _ALWAYS_ON_DEVICE:
         return hasattr(kind, "__cuda_array_interface__")  # to ask the array costs a microsecond
-    if hasattr(x, "__cuda_array_interface__"):
+    if has_cuda_interface(x):
         return True
     where = getattr(x, "__dlpack_device__", None)
     return where is not None and not isinstance(x, type) and where()[0] in _CUDA_DEVICES
+
+
+cpdef bint has_cuda_interface(object x) except -1:
+    """Whether an object describes itself by ``__cuda_array_interface__``.
+
+    JAX raises RuntimeError for its bfloat16, torch for tensors that require gradients; `hasattr`
+    would pass that on.
+    """
+    try:
+        x.__cuda_array_interface__
+    except Exception:
+        return False
+    return True
 
 
 cdef bint _is_foreign(tuple arguments, object out) except -1:

@@ -302,8 +302,7 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
     tf32 : bool or '3x', optional
         Whether products of float32 on a GPU may run on its tensor cores, which round the operands
         to 11 bits (about 1e-3). ``'3x'``: as three products of the operands' halves, as precise
-        as float32, except that infinite operands give NaN. False by default; it changes nothing
-        on the CPU.
+        as float32. False by default; it changes nothing on the CPU.
 
     Raises
     ------

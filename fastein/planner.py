@@ -29,7 +29,7 @@ from .plan import (
     ThroughNumPy,
     View,
 )
-from .target import Target
+from .target import Schedule, Target
 
 MOST_FUSED = 4  # operands of a nest that may take the place of a path
 MOST_EXTRA = 8  # times the arithmetic of the path that it may do
@@ -193,11 +193,13 @@ class _Planner:
         compute = self.dtype
         private = self._private_labels(slots)
         if _is_short(compute) and (len(path) > 1 or private):
-            compute = np.dtype(np.float32)  # intermediates stay unrounded
-        slots = [self._converted(slot, compute) for slot in slots]
+            compute = np.dtype(np.float32)  # intermediates stay unrounded, but no operand does
+            slots = [slot if self._is_of_plan(slot) else self._converted(slot) for slot in slots]
+        if compute == self.dtype or not self.target.mixes(self.dtype, compute):
+            slots = [self._converted(slot, compute) for slot in slots]
         if private:
             slots = [self._presummed(slot, private, compute) for slot in slots]
-        direct = self.result.dtype == compute and self.result.aligned
+        direct = self.result.aligned and self.target.mixes(self.result.dtype, compute)
         into = Slot(RESULT, output) if direct else self._buffer(output, compute)
         self._contract_along(slots, path, into, compute)
         if not direct:
@@ -258,7 +260,7 @@ class _Planner:
             return False
         if any(self.layouts[slot.number].dtype != self.dtype for slot in slots):
             return False
-        if self.dtype.char not in C_KINDS:
+        if self.dtype.char not in C_KINDS and not self.target.computes(self.dtype):
             return False
         everything = (tuple(range(len(slots))),)
         alone = loop_cost([slot.term for slot in slots], self.equation.output, self.sizes)
@@ -290,14 +292,18 @@ class _Planner:
             operands.append((kept, shape, strides))
         return seconds
 
-    def _converted(self, slot: Slot, dtype: np.dtype[Any]) -> Slot:
-        """The slot itself if kernels can read it as it is, else a copy that they can."""
+    def _is_of_plan(self, slot: Slot) -> bool:
+        return self.layouts[slot.number].dtype == self.dtype
+
+    def _converted(self, slot: Slot, to: np.dtype[Any] | None = None) -> Slot:
+        """The slot itself if kernels can read it as it is, else a copy that they can.
+
+        By default the copy is of the plan's dtype.
+        """
         layout = self.layouts[slot.number]
+        dtype = to or self.dtype
         if layout.dtype == dtype and layout.dtype.isnative and layout.aligned:
             return slot
-        if dtype != self.dtype != layout.dtype:
-            slot = self._converted(slot, self.dtype)  # float16 rounds its operands, not its sums
-            layout = self.layouts[slot.number]
         shape = tuple(
             [
                 1 if stride == 0 else size
@@ -390,6 +396,37 @@ class _Planner:
         if dtype.char == "O":
             self.steps.append(ThroughNumPy(tuple(taken), result))
             return
+        if dtype == self.dtype:
+            schedule = self.target.schedule(self._nest(taken, result, dtype))
+        else:
+            taken, schedule = self._mixed(taken, result, dtype)
+        self.steps.append(Contract(tuple(taken), result, schedule))
+
+    def _mixed(
+        self, taken: list[Slot], result: Slot, dtype: np.dtype[Any]
+    ) -> tuple[list[Slot], Schedule]:
+        """The operands of a step that computes in a wider dtype, and its schedule.
+
+        They are converted where the target does not read them as they are.
+        """
+
+        def schedule() -> Schedule | None:
+            slots = (*taken, result)
+            layouts = [self.result if s.number == RESULT else self.layouts[s.number] for s in slots]
+            stored = tuple([layout.dtype for layout in layouts])
+            nest = self._nest(taken, result, dtype)
+            return self.target.schedule_mixed(nest, stored, self.dtype)
+
+        aligned = all(self.layouts[slot.number].aligned for slot in taken)
+        found = schedule() if aligned else None
+        if found is None:
+            taken = [self._converted(slot, dtype) for slot in taken]
+            found = schedule()
+        assert found is not None
+        return taken, found
+
+    def _nest(self, taken: list[Slot], result: Slot, dtype: np.dtype[Any]) -> _nest.LoopNest:
+        """The loops of one step."""
         if result.number == RESULT:
             layout, sizes = self.result, self.sizes
         else:
@@ -412,7 +449,7 @@ class _Planner:
                     "the sum has more terms than can ever be added up (2**63)", self.equation.text
                 )
             )
-        self.steps.append(Contract(tuple(taken), result, self.target.schedule(nest)))
+        return nest
 
 
 def _is_short(dtype: np.dtype[Any]) -> bool:

@@ -29,6 +29,20 @@ class Target(Protocol):
         """Choose family, loop order and vector axis. Pure."""
         ...
 
+    def mixes(self, stored: np.dtype[Any], arithmetic: np.dtype[Any]) -> bool:
+        """Whether kernels that compute in one dtype read and write another. Pure."""
+        ...
+
+    def schedule_mixed(
+        self, nest: LoopNest, stored: tuple[np.dtype[Any], ...], of: np.dtype[Any]
+    ) -> Schedule | None:
+        """Choose as `schedule`, for a step with unrounded intermediates of a product in `of`.
+
+        `stored` are the dtypes of its operands, the output's last; None asks for operands that are
+        all of the nest's. Pure.
+        """
+        ...
+
     def seconds(self, nest: LoopNest) -> float:
         """Estimate the time of a nest, by its arithmetic and the bytes it moves. Pure."""
         ...

@@ -35,6 +35,7 @@ CHECKS = (
     ("split sums", "ij,jk->ik", ((64, 3000), (3000, 64)), "float64", 1e-12),
     ("float32", "ij,jk->ik", ((200, 150), (150, 180)), "float32", 1e-5),
     ("float16", "ij,jk->ik", ((200, 160), (160, 184)), "float16", 5e-3),
+    ("float16 in steps", "ij,jk,kl->il", ((200, 160), (160, 184), (184, 90)), "float16", 5e-3),
     ("complex128", "aib,bja->ij", ((9, 70, 11), (11, 50, 9)), "complex128", 1e-12),
     ("complex64", "ij,jk->ik", ((100, 150), (150, 90)), "complex64", 1e-5),
     ("int32", "ij,jk->ik", ((100, 150), (150, 90)), "int32", 0.0),
@@ -91,8 +92,19 @@ def environment() -> list[str]:
         lines.append(f"driver of CUDA {version // 1000}.{version % 1000 // 10}")
     except CudaUnavailableError as reason:
         lines.append(str(reason))
+    lines.append(nvvm())
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     return [*lines, *([f"CUDA_HOME {home}"] if home else [])]
+
+
+def nvvm() -> str:
+    """Say where the library is that makes PTX."""
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return f"NVVM {load_nvidia_dynamic_lib('nvvm').abs_path}"
+    except Exception as reason:  # whatever kind of installation this is
+        return f"NVVM is not found: {type(reason).__name__}"
 
 
 def main(arguments: list[str] | None = None) -> int:

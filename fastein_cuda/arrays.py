@@ -1,9 +1,4 @@
-"""Arrays on a device, in and out: told by their library, by an interface, or by DLPack [1]_.
-
-References
-----------
-.. [1] https://dmlc.github.io/dlpack/latest/python_spec.html
-"""
+"""Arrays on a device, in and out: told by their library, by an interface, or by DLPack."""
 
 from __future__ import annotations
 
@@ -11,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fastein._dispatch import lies_on_device
+from fastein._dispatch import has_cuda_interface, lies_on_device
 
 from .device import Device
-from .device_array import LEGACY_STREAM, Allocation, DeviceArray, dense_strides
-from .devices import default_device, numbered_device
-from .kinds import OTHER, Operand, kind_of, known_kinds
+from .device_array import LEGACY_STREAM, Allocation, DeviceArray
+from .devices import default_device
+from .kinds import OTHER, Operand, imported, kind_of, known_kinds
 
 
 def operand_of(array: Any) -> Operand:
@@ -28,29 +23,10 @@ def operand_of(array: Any) -> Operand:
         If it is not on a CUDA device.
     """
     kind = known_kinds.get(type(array)) or kind_of(type(array))
-    if kind is not OTHER or hasattr(array, "__cuda_array_interface__"):
+    if kind is not OTHER or has_cuda_interface(array):
         return kind.operand(array)
-    imported = _imported(array)
-    return kind_of(type(imported)).operand(imported)
-
-
-def _imported(array: Any) -> DeviceArray:
-    """Return our view of an array that only speaks DLPack."""
-    from cuda.core.utils import StridedMemoryView
-
-    seen = StridedMemoryView.from_dlpack(array, stream_ptr=LEGACY_STREAM)
-    dtype = np.dtype(seen.dtype)
-    strides = seen.strides
-    return DeviceArray(
-        seen.ptr,
-        tuple(seen.shape),
-        dense_strides(seen.shape, dtype.itemsize)
-        if strides is None
-        else tuple([n * dtype.itemsize for n in strides]),
-        dtype,
-        numbered_device(seen.device_id),
-        seen,
-    )
+    view = imported(array)
+    return kind_of(type(view)).operand(view)
 
 
 # --- copies -------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .benchmark_report import Findings, page, today
+from .benchmark_report import Findings, page, today, versions
 from .benchmark_worker import STUCK, cases_of, speaker, work
 from .devices import CudaUnavailableError, default_device
 from .measurement import Limits, Line
@@ -113,6 +113,7 @@ def run(
 ) -> Path | None:
     """Have workers measure, and write the page as it grows; where it is, None without a device."""
     deadline = time.monotonic() + 60 * minutes
+    print("; ".join(versions()), flush=True)
     reader = Reader(cases_of(names, bool(how)))
     path: Path | None = None
     for _ in range(MOST_WORKERS):

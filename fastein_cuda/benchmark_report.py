@@ -26,7 +26,8 @@ class Findings:
         Who takes part beside fastein.
     limits : Limits or None
     small : dict
-        For each equation, what a small call costs each who takes part.
+        For each equation, what a small call costs each who takes part: the host, and up to its
+        result.
     lines : list of Line
     left_out : dict
         By suite, how many cases there was no time for.
@@ -37,7 +38,7 @@ class Findings:
     device: str = "unknown device"
     rivals: list[str] = field(default_factory=list)
     limits: Limits | None = None
-    small: dict[str, dict[str, float]] = field(default_factory=dict)
+    small: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -64,7 +65,9 @@ def page(found: Findings) -> str:
     title = f"{today()}: {found.device.split(';')[0]}"
     about = (
         "Written by `python -m fastein_cuda.benchmark`. Times are medians of interleaved rounds by "
-        f"the device's events (JAX: by the clock). Device: {found.device}. "
+        f"the device's events (JAX: by the clock). What could be a view, a permutation or a "
+        f"diagonal, is written by all into an array that is there (*into out*; JAX's results are "
+        f"new). Device: {found.device}. "
         f"Versions: {'; '.join(versions())}. "
         f"Beside fastein: {', '.join(found.rivals) or 'nobody, for want of other libraries'}."
     )
@@ -99,13 +102,20 @@ def _limits(limits: Limits | None) -> list[str]:
     ]
 
 
-def _small(small: dict[str, dict[str, float]]) -> list[str]:
+def _small(small: dict[str, dict[str, tuple[float, float]]]) -> list[str]:
     if not small:
         return []
     names = list(dict.fromkeys(name for row in small.values() for name in row))
-    rows = [[eq, *[_microseconds(row.get(name)) for name in names]] for eq, row in small.items()]
-    head = "What a small call costs, in microseconds:"
-    return [head, "", *_table(["equation", *names], rows), ""]
+    rows = []
+    for equation, row in small.items():
+        times = [time for name in names for time in row.get(name, (None, None))]
+        rows.append([f"``{equation}``", *map(_microseconds, times)])
+    head = (
+        "A small call (2 along each axis, float64) in microseconds: what it takes the host, in a "
+        "row of them, and from one call to its result on the device, the wait included."
+    )
+    columns = [f"{name}: {what}" for name in names for what in ("host", "result")]
+    return [head, "", *_table(["equation", *columns], rows), ""]
 
 
 def _suite(suite: str, found: Findings) -> list[str]:
@@ -133,7 +143,7 @@ def _row(found: Line, names: list[str], machine: Limits | None) -> list[str]:
     own = found.seconds.get("fastein")
     return [
         f"``{case.equation}``",
-        "×".join(map(str, case.output)) or "scalar",
+        ("×".join(map(str, case.output)) or "scalar") + (", into out" if case.is_view else ""),
         case.precision,
         *[_microseconds(found.seconds.get(name)) for name in names],
         f"{least / own:.2f}" if least and own else "",

@@ -25,6 +25,9 @@ MOST_HEIGHT = 8  # row tiles that share their columns in the second cache
 TABLES = 16 << 10  # bytes of shared memory that tables of offsets may take
 COPY = 16  # bytes that one instruction copies at the most
 
+# Units whose largest tile has no registers left for offsets of 64 bits before capability 9.
+TIGHT = {("dmma", 8), ("hmma", 2)}
+
 UNITS = {"float64": "dmma", "complex128": "dmma", "float16": "hmma", "bfloat16": "hmma"}
 
 # For what multiplies and the bytes of an element, tiles (rows, columns, depth), the largest first.
@@ -33,7 +36,7 @@ TILES = {
     ("dmma", 16): ((64, 64, 8),),
     ("hmma", 2): ((128, 256, 32), (128, 128, 32), (64, 64, 32)),
     ("tf32", 4): ((128, 128, 32), (64, 64, 32)),
-    ("tf32x3", 4): ((128, 128, 32), (64, 64, 32)),
+    ("tf32x3", 4): ((64, 128, 32), (64, 64, 32)),
     ("simt", 1): ((128, 128, 16), (64, 64, 16)),
     ("simt", 2): ((128, 128, 16), (64, 64, 16)),
     ("simt", 4): ((128, 128, 16), (64, 64, 16)),
@@ -158,6 +161,11 @@ def contraction(loops: Loops, machine: Machine, vectors: bool) -> ContractionSch
     return ContractionSchedule(loops, ordered, form, order, chunk, splits, height)
 
 
+def multiplies_matrices(loops: Loops) -> bool:
+    """Whether loops are a product of (stacks of) matrices of any size."""
+    return _roles(loops) is not None
+
+
 def _roles(loops: Loops) -> tuple[tuple[int, ...], ...] | None:
     """Return batch, row, column and summed axes if the loops are a product of matrices."""
     if loops.nin != 2:
@@ -197,15 +205,35 @@ def _outermost_first(group: tuple[int, ...], row: tuple[int, ...], *last: int) -
     return ordered
 
 
+def tiles(
+    unit: str, itemsize: int, capability: tuple[int, int], wide: bool
+) -> tuple[tuple[int, int, int], ...]:
+    """Return the tiles (rows, columns, depth) of a unit, the largest first.
+
+    Parameters
+    ----------
+    unit : str
+    itemsize : int
+        Of the operands.
+    capability : tuple of int
+    wide : bool
+        Whether offsets have 64 bits.
+    """
+    found = TILES[unit, itemsize]
+    spills = wide and capability < (9, 0) and (unit, itemsize) in TIGHT
+    return found[1:] if spills else found
+
+
 def _tile(
     loops: Loops, counts: tuple[int, ...], extents: list[int], machine: Machine, vectors: bool
 ) -> Tile:
     """Return the largest tile of which there are enough for the machine."""
     element = loops.elements[0]
     unit = UNITS.get(element.name, "simt")
-    if machine.tf32 and element.name == "float32":
-        unit = "tf32" if machine.tf32 is True else "tf32x3"
-    for size in TILES[unit, element.itemsize]:
+    allowed = machine.tf32 or loops.tf32
+    if allowed and element.name == "float32":
+        unit = "tf32" if allowed is True else "tf32x3"
+    for size in tiles(unit, element.itemsize, machine.capability, is_wide(loops)):
         tile = _tile_of(loops, counts, size, unit, machine, vectors)
         blocks = extents[0] * -(-extents[1] // tile.rows) * -(-extents[2] // tile.columns)
         if blocks >= machine.processors:

@@ -66,9 +66,7 @@ def einsum(
     subscripts, arrays = _arguments(operands)
     _check_places(arrays, out)
     found = [operand_of(x) for x in arrays]
-    target = operand_of(out) if out is not None else None
-    if target is not None and target.readonly:
-        raise EinsumError("out is read-only")
+    target = None if out is None else _writable(out)
     device = _one_device(found if target is None else [*found, target])
     kind = found[0].kind
     if kind.contiguous and order in ("K", "A"):
@@ -80,10 +78,23 @@ def einsum(
             return _run(entry, found, target, kind)
         if not kind.contiguous:
             return kind.view(found[0], entry.result.shape, entry.result.strides)
-        strides = dense_strides(entry.result.shape, entry.result.dtype.itemsize)
-        target = operand_of(kind.empty(entry.result._replace(strides=strides), found[0], 0)[0])
+        target = _dense(entry.result, found[0])
         entry = _entry(subscripts, found, target, options, device)
         return kind.finished(_run(entry, found, target, kind))
+
+
+def _writable(out: Any) -> Operand:
+    target = operand_of(out)
+    if target.readonly:
+        raise EinsumError("out is read-only")
+    return target
+
+
+def _dense(result: Layout, like: Operand) -> Operand:
+    """Return new memory for what would be a view, in C order."""
+    strides = dense_strides(result.shape, result.dtype.itemsize)
+    array, _ = like.kind.empty(result._replace(strides=strides), like, 0)
+    return operand_of(array)
 
 
 def _run(entry: Entry, found: list[Operand], target: Operand | None, kind: Kind) -> Any:

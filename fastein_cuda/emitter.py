@@ -187,6 +187,11 @@ class Emitter:
 
         return self.once(("rest", value), make)
 
+    def joined(self, total: Any, rest: Any) -> Any:
+        builder = self.builder
+        finite = builder.fcmp_ordered("==", builder.fsub(rest, rest), ir.Constant(F32, 0.0))
+        return builder.select(finite, builder.fadd(total, rest), total)
+
     def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         line = (
             "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "

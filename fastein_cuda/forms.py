@@ -158,7 +158,8 @@ class ContractionForm(_Form):
     @property
     def resident(self) -> int:  # type: ignore[override]
         """Blocks that a multiprocessor is to hold at once, at the least."""
-        return self.tile.resident
+        tight = self.wide and self.tile.sums > 16  # offsets of 64 bits take registers
+        return 1 if tight else self.tile.resident
 
     @property
     def vast(self) -> bool:  # type: ignore[override]

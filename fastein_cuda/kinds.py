@@ -2,11 +2,12 @@
 
 A kind says where an array lies, on which stream its library works now, and how to make an array of
 the kind. No library is imported that the caller has not imported. Arrays of libraries that are
-not in `KINDS` are read by ``__cuda_array_interface__`` [1]_.
+not in `KINDS` are read by ``__cuda_array_interface__`` [1]_, or by DLPack [2]_.
 
 References
 ----------
 .. [1] https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html (version 3)
+.. [2] https://dmlc.github.io/dlpack/latest/python_spec.html
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fastein._dispatch import has_cuda_interface
 from fastein.plan import Layout
 
 from .device import Device
@@ -159,20 +161,25 @@ class Kind:
         return result
 
 
+def _described(kind: Kind, array: Any, view: DeviceArray) -> Operand:
+    """Return an operand that lies where one of our arrays does."""
+    return Operand(
+        kind,
+        array,
+        view.address,
+        view.shape,
+        view.strides,
+        view.dtype,
+        view.device,
+        view.readonly,
+    )
+
+
 class OwnKind(Kind):
     """`DeviceArray`."""
 
     def operand(self, array: DeviceArray) -> Operand:
-        return Operand(
-            self,
-            array,
-            array.address,
-            array.shape,
-            array.strides,
-            array.dtype,
-            array.device,
-            array.readonly,
-        )
+        return _described(self, array, array)
 
     def awaited(self, operand: Operand) -> int:
         return int(operand.array.stream)
@@ -261,7 +268,12 @@ class JaxKind(Kind):
 
     def operand(self, array: Any) -> Operand:
         array.block_until_ready()
-        return super().operand(array)
+        if has_cuda_interface(array):
+            operand = super().operand(array)
+        else:
+            operand = _described(self, array, imported(array))  # bfloat16 has no interface in JAX
+        operand.readonly = True
+        return operand
 
     def awaited(self, operand: Operand) -> None:
         return None  # `operand` has waited
@@ -282,6 +294,19 @@ KINDS: dict[str, Kind] = {
     "fastein_cuda": OwnKind(),
 }
 OTHER = Kind()
+
+
+def imported(array: Any) -> DeviceArray:
+    """Return our view of an array that only speaks DLPack."""
+    from cuda.core.utils import StridedMemoryView
+
+    seen = StridedMemoryView.from_dlpack(array, stream_ptr=LEGACY_STREAM)
+    shape, dtype = tuple(seen.shape), np.dtype(seen.dtype)
+    strides = dense_strides(shape, dtype.itemsize)
+    if seen.strides is not None:
+        strides = tuple([n * dtype.itemsize for n in seen.strides])
+    device = numbered_device(seen.device_id)
+    return DeviceArray(seen.ptr, shape, strides, dtype, device, seen, seen.readonly)
 
 
 def _library(name: str) -> Any:

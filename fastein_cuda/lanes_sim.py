@@ -79,6 +79,9 @@ class Lanes:
     def rest(self, value: np.ndarray) -> np.ndarray:
         return self.rounded(value - self.rounded(value))
 
+    def joined(self, total: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        return np.where(np.isfinite(rest), total + rest, total)
+
     def tf32(self, totals: Sums, a: Sums, b: Sums) -> Sums:
         if any((x.view(np.uint32) & 0x1FFF)[np.isfinite(x)].any() for x in (*a, *b)):
             raise SimulatedFault("tensor cores read 11 bits of float32, but there are more")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from fastein._nest import LoopNest
 
@@ -30,6 +33,9 @@ class Loops:
         Name of the dtype of products and sums.
     alignment : tuple of int
         At which multiples of bytes each operand's elements lie.
+    tf32 : bool or '3x'
+        How float32 may be multiplied whatever the caller allows, see `Machine`: intermediates of
+        a product of floats of two bytes.
     """
 
     sizes: tuple[int, ...]
@@ -38,6 +44,7 @@ class Loops:
     stored: tuple[str, ...]
     arithmetic: str
     alignment: tuple[int, ...]
+    tf32: bool | str = False
 
     @property
     def nin(self) -> int:
@@ -94,17 +101,28 @@ class OnePass:
         return self.loops
 
 
-def loops_of(nest: LoopNest) -> Loops:
-    """Return a nest's loops."""
-    element = element_of(nest.dtype)
-    operands = nest.nin + 1
+def loops_of(
+    nest: LoopNest, stored: tuple[np.dtype[Any], ...] = (), tf32: bool | str = False
+) -> Loops:
+    """Return a nest's loops.
+
+    Parameters
+    ----------
+    nest : LoopNest
+    stored : tuple of dtype, optional
+        Dtypes of the operands, the output's last; by default the nest's.
+    tf32 : bool or '3x'
+        See `Loops`.
+    """
+    elements = [element_of(dtype) for dtype in stored or (nest.dtype,) * (nest.nin + 1)]
     return Loops(
         nest.sizes,
         nest.strides,
         nest.summed,
-        (element.name,) * operands,
-        element.arithmetic,
-        (element.alignment,) * operands,
+        tuple([element.name for element in elements]),
+        element_of(nest.dtype).arithmetic,
+        tuple([element.alignment for element in elements]),
+        tf32,
     )
 
 

@@ -21,6 +21,7 @@ from .suites import Timed
 ROUNDS = 5
 ROUND_SECONDS = 0.02  # of calls in a row
 SLOW_SECONDS = 0.5  # a call that takes longer is timed once
+SMALL_REPEATS = 200  # fewer than the driver queues before it has callers wait
 SMALL_CALLS = ("ij,jk->ik", "ij->", "bij,bjk->bik")
 RATED = ("float64", "float32", "float16", "bfloat16", "complex128", "complex64")
 HALVES = ("float16", "bfloat16")
@@ -111,6 +112,11 @@ def _filled(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Any
     return DeviceArray(all_of_it.address, shape, strides, some.dtype, some.device, all_of_it)
 
 
+def _empty(case: Timed) -> Any:
+    """Return an array for a case's result."""
+    return operands((case.output,), case.dtype)[0]
+
+
 def measure(who: dict[str, Call], device: Device, rounds: int = ROUNDS) -> dict[str, float]:
     """Return the median time of each, taken in turns after a first call that does not count."""
     real = device.name != "simulator"
@@ -138,7 +144,8 @@ def line(case: Timed, device: Device) -> Line:
     """Time one case, and compare fastein's answer with another's."""
     try:
         given = operands(case.shapes, case.dtype)
-        who = calls(case.equation, given)
+        fresh = partial(_empty, case) if case.is_view else None
+        who = calls(case.equation, given, fresh)
         answer = who["fastein"]()
     except Exception as reason:
         return Line(case, {}, told(reason))
@@ -215,19 +222,24 @@ def _matmul(equation: str, a: Any, b: Any) -> Any:
     return a @ b
 
 
-def overheads(device: Device) -> dict[str, dict[str, float]]:
-    """Return what a small call costs the host, in seconds, for each who takes part."""
-    found: dict[str, dict[str, float]] = {}
+def overheads(device: Device) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return for each who takes part the seconds of a small call: the host's, up to the result.
+
+    The first are those of calls in a row, the second of one call and a wait for the device.
+    """
+    found: dict[str, dict[str, tuple[float, float]]] = {}
     for equation in SMALL_CALLS:
         terms = equation.split("->")[0].split(",")
         who = calls(equation, operands(tuple([(2,) * len(t) for t in terms]), "float64"))
         clock = WallClock(device)
-        repeats = 1000 if device.name != "simulator" else 2
+        repeats = SMALL_REPEATS if device.name != "simulator" else 2
         found[equation] = {}
         for name, call in who.items():
             try:
                 call()
-                found[equation][name] = clock.seconds(call, repeats)
+                rows = [clock.both(call, repeats)[0] for _ in range(ROUNDS)]
+                single = [clock.seconds(call, 1) for _ in range(repeats)]
+                found[equation][name] = statistics.median(rows), statistics.median(single)
             except Exception as reason:
                 print(f"    {name}: {told(reason)}", file=sys.stderr)
     return found

@@ -26,15 +26,20 @@ class WallClock:
         self.device = device
 
     def seconds(self, call: Call, repeats: int) -> float:
-        """Return the time of one of some calls in a row."""
+        """Return the time of one of some calls in a row, up to the last one's result."""
+        return self.both(call, repeats)[1]
+
+    def both(self, call: Call, repeats: int) -> tuple[float, float]:
+        """Return what one of some calls takes the host, and the same up to the last's result."""
         self.device.wait(0)
         begin = time.perf_counter()
         for _ in range(repeats):
             result = call()
+        returned = time.perf_counter()
         if hasattr(result, "block_until_ready"):
             result.block_until_ready()
         self.device.wait(0)
-        return (time.perf_counter() - begin) / repeats
+        return (returned - begin) / repeats, (time.perf_counter() - begin) / repeats
 
 
 class EventClock:
@@ -86,17 +91,46 @@ def home_library() -> str:
     return next((name for name in ("torch", "cupy") if installed(name)), "fastein")
 
 
-def calls(equation: str, arrays: list[Any]) -> dict[str, Call]:
-    """Return who computes an equation: fastein first, on arrays of the first library there is."""
-    own = operands_of(home_library(), arrays)
-    found: dict[str, Call] = {"fastein": lambda: fastein.einsum(equation, *own)}
+def calls(equation: str, arrays: list[Any], fresh: Call | None = None) -> dict[str, Call]:
+    """Return who computes an equation: fastein first, on arrays of the first library there is.
+
+    Parameters
+    ----------
+    equation : str
+    arrays : list of DeviceArray
+    fresh : callable, optional
+        Makes an array of ours to write the result into, for everybody another one.
+    """
+    home = home_library()
+    own = operands_of(home, arrays)
+    into = operands_of(home, [fresh()])[0] if fresh else None
+    found: dict[str, Call] = {"fastein": partial(fastein.einsum, equation, *own, out=into)}
     for name, (needs, make) in RIVALS.items():
         try:
             if all(installed(package) for package in needs):
-                found[name] = make(equation, operands_of(needs[0], arrays))
+                call = make(equation, operands_of(needs[0], arrays))
+                found[name] = written(needs[0], call, fresh) if fresh else call
         except Exception as reason:  # a rival that cannot is left out
             print(f"    {name}: {reason}", file=sys.stderr)
     return found
+
+
+def written(library: str, call: Call, fresh: Call) -> Call:
+    """Return a call whose result is copied into an array of the library.
+
+    Arrays of JAX cannot be written to, but what it compiles never answers with a view.
+    """
+    if library == "jax":
+        return call
+    (target,) = operands_of(library, [fresh()])
+
+    def run() -> Any:
+        if library == "torch":
+            return target.copy_(call())
+        target[...] = call()
+        return target
+
+    return run
 
 
 def _of_torch(equation: str, arrays: list[Any]) -> Call:

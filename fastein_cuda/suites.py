@@ -54,18 +54,26 @@ class Timed:
         return tuple([self.sizes[label] for label in self.equation.split("->")[1]])
 
     @property
+    def is_view(self) -> bool:
+        """Whether a library may answer with a view: such a result is written into an array."""
+        first, *others = self.equation.split("->")[0].split(",")
+        return not others and set(first) == set(self.equation.split("->")[1])
+
+    @property
     def flops(self) -> int:
         """Operations of a single nest; of chains, which no nest computes well, 0."""
-        if len(self.shapes) > 2 and self.suite == "chain":
+        if self.suite == "chain":
             return 0
         complexity = 4 if self.dtype.startswith("complex") else 1
         return 2 * complexity * math.prod(self.sizes.values())
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all operands and of the result."""
+        """Bytes of the result and of what is read of the operands: of ``ii`` the diagonal."""
         itemsize = {"complex128": 16, "complex64": 8, "float64": 8, "float32": 4, "int32": 4}
-        elements = sum(map(math.prod, (*self.shapes, self.output)))
+        terms = self.equation.split("->")[0].split(",")
+        read = [math.prod([self.sizes[label] for label in set(term)]) for term in terms]
+        elements = sum(read) + math.prod(self.output)
         return elements * itemsize.get(self.dtype, 2)
 
 
@@ -84,7 +92,7 @@ def gemm() -> list[Timed]:
 
 
 def memory() -> list[Timed]:
-    """Nests whose limit is the memory's bandwidth."""
+    """Nests whose limit is the memory's bandwidth; permutations fill an array that is there."""
     n = 16384
     cases = [
         _case("memory", "ij->ji", dtype, i=n, j=n) for dtype in ("float64", "float32", "float16")
@@ -114,12 +122,21 @@ def batch() -> list[Timed]:
 
 
 def chain() -> list[Timed]:
-    """More than two operands."""
+    """More than two operands, or labels of one operand alone: products step by step."""
     return [
         _case("chain", "ij,jk,kl->il", "float64", i=2048, j=2048, k=2048, l=2048),
         _case("chain", "ij,jk,kl,lm->im", "float32", i=1024, j=4096, k=512, l=2048, m=1024),
         _case("chain", "pqrs,pi,qj,rk,sl->ijkl", "float64", **dict.fromkeys("pqrsijkl", 48)),
         _case("chain", "ibm,kmn,bjn->ikj", "float64", i=64, b=64, m=64, k=64, n=64, j=64),
+        *[
+            _case("chain", "ij,jk,kl->il", dtype, i=4096, j=4096, k=4096, l=4096)
+            for dtype in ("float16", "bfloat16")
+        ],
+        _case("chain", "ij,jk,kl,lm->im", "float16", i=4096, j=512, k=256, l=512, m=4096),
+        *[
+            _case("chain", "ijx,jk->ik", dtype, i=4096, j=4096, x=3, k=4096)
+            for dtype in ("float16", "bfloat16")
+        ],
     ]
 
 

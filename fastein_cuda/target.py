@@ -11,6 +11,7 @@ from fastein._nest import LoopNest
 from fastein.config import settings
 from fastein.plan import Clear, Contract, Convert, Layout, Plan, View
 
+from .contraction import multiplies_matrices
 from .device import Device
 from .elements import ELEMENTS, element_of
 from .launch import Executable, Step, step_of, workspace_of
@@ -33,6 +34,27 @@ class CudaTarget:
     def schedule(self, nest: LoopNest) -> AnySchedule:
         """Choose a nest's family and how it is dealt to blocks and threads."""
         return schedule(loops_of(nest), self.machine)
+
+    def mixes(self, stored: np.dtype[Any], arithmetic: np.dtype[Any]) -> bool:
+        """Whether kernels that compute in one dtype read and write another: one summed so."""
+        if stored == arithmetic:
+            return True
+        element = ELEMENTS.get(stored.name)
+        return element is not None and stored.isnative and element.arithmetic == arithmetic.name
+
+    def schedule_mixed(
+        self, nest: LoopNest, stored: tuple[np.dtype[Any], ...], of: np.dtype[Any]
+    ) -> AnySchedule | None:
+        """Choose as `schedule`, for a step of a product of floats of two bytes.
+
+        Its unrounded intermediates are multiplied by the tensor cores too. They round float32 to
+        11 bits, 3 more than bfloat16 has; for float16, which has 11 itself, they do so in two
+        parts. Only nests read operands that differ.
+        """
+        loops = loops_of(nest, stored, True if of.name == "bfloat16" else "3x")
+        if len(set(loops.stored[:-1])) > 1 and multiplies_matrices(loops):
+            return None
+        return schedule(loops, self.machine)
 
     def seconds(self, nest: LoopNest) -> float:
         """Estimate the time of a nest: a launch, then its arithmetic or its bytes."""

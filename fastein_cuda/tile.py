@@ -112,12 +112,21 @@ class Tile:
         return self.rows * self.columns // 256
 
     @property
+    def parts(self) -> int:
+        """Accumulators of each sum: where operands are cut, what their rests add has its own."""
+        return 2 if self.unit == "tf32x3" else 1
+
+    @property
     def resident(self) -> int:
         """Blocks that a multiprocessor is to hold at once, as registers allow without spills."""
+        if self.sums <= 16 and self.unit in ("hmma", "tf32", "tf32x3"):
+            return 2
+        if self.unit == "tf32":
+            return 2 if min(self.lanes) > 1 else 1
+        if self.unit == "hmma":
+            return 2 if self.sums <= 64 else 1
         if self.unit == "tf32x3":
             return 1
-        if self.unit in ("hmma", "tf32"):
-            return 2 if self.sums <= 64 else 1
         return 2 if self.stored == "float32" and "lines" in self.along else 1
 
     @property
@@ -159,6 +168,9 @@ class Operations(Protocol):
     def rest(self, value: Any) -> Any:
         """Return what `rounded` takes away, rounded to 11 bits."""
 
+    def joined(self, total: Any, rest: Any) -> Any:
+        """Return ``total + rest``, or `total` alone where the rest is infinite or no number."""
+
     def tf32(self, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
         """Return what `dmma` does, of float32 rounded to 11 bits before."""
 
@@ -174,12 +186,19 @@ def multiply(ops: Operations, tile: Tile, sums: list[Any], stage: Any) -> list[A
     ops : Operations
     tile : Tile
     sums : list
-        In the order of `entries`.
+        In the order of `entries`, once for each of the tile's parts.
     stage : integer
         Where the stage begins in shared memory, in bytes.
     """
     run = {"hmma": _hmma, "simt": _simt}.get(tile.unit, _dmma)
     return run(ops, tile, list(sums), (stage, stage + tile.part(ROWS)))
+
+
+def total(ops: Operations, tile: Tile, sums: list[Any], number: int) -> Any:
+    """Return one of a thread's sums."""
+    if tile.parts == 1:
+        return sums[number]
+    return ops.joined(sums[number], sums[tile.sums + number])
 
 
 def entries(tile: Tile, thread: Any) -> Iterator[tuple[Any, Any]]:
@@ -216,9 +235,7 @@ def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) 
     def element(side: int, line: int, term: int) -> Any:
         return ops.load(corner[side] + tile.place(side, line, term), 1)[0]
 
-    product = {"tf32": partial(_tf32, ops), "tf32x3": partial(_tf32x3, ops)}.get(
-        tile.unit, ops.dmma
-    )
+    product = partial(_tf32, ops) if tile.unit == "tf32" else ops.dmma
     if tile.wide:
         product = partial(_complex_dmma, ops)
     for k in range(0, tile.depth, 8):
@@ -227,7 +244,11 @@ def _dmma(ops: Operations, tile: Tile, sums: list[Any], begin: tuple[Any, Any]) 
             a = [element(ROWS, 16 * i + h, k + q) for q in (0, 4) for h in (0, 8)]
             for j in range(columns // 8):
                 at = slice(4 * (i * (columns // 8) + j), 4 * (i * (columns // 8) + j) + 4)
-                sums[at] = product(sums[at], a, b[j])
+                if tile.parts == 1:
+                    sums[at] = product(sums[at], a, b[j])
+                else:
+                    beside = slice(at.start + tile.sums, at.stop + tile.sums)
+                    sums[at], sums[beside] = _tf32x3(ops, sums[at], sums[beside], a, b[j])
     return sums
 
 
@@ -235,16 +256,21 @@ def _tf32(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> lis
     return ops.tf32(totals, *[[ops.rounded(x) for x in values] for values in (a, b)])
 
 
-def _tf32x3(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:
+def _tf32x3(
+    ops: Operations, totals: list[Any], rests: list[Any], a: list[Any], b: list[Any]
+) -> tuple[list[Any], list[Any]]:
     """Multiply as precisely as float32 does, but for the product of the two rests.
+
+    What the rests add has sums of its own, for infinity's sake: it has no rest, but the totals
+    without rests are infinite, or no number, where the exact ones are.
 
     (H. Ootomo and R. Yokota, "Recovering single precision accuracy from Tensor Cores while
     surpassing the FP32 theoretical peak performance", IJHPCA 36(4), 2022.)
     """
     large_a, large_b = ([ops.rounded(x) for x in values] for values in (a, b))
     small_a, small_b = ([ops.rest(x) for x in values] for values in (a, b))
-    totals = ops.tf32(ops.tf32(totals, small_a, large_b), large_a, small_b)
-    return ops.tf32(totals, large_a, large_b)
+    rests = ops.tf32(ops.tf32(rests, small_a, large_b), large_a, small_b)
+    return ops.tf32(totals, large_a, large_b), rests
 
 
 def _complex_dmma(ops: Operations, totals: list[Any], a: list[Any], b: list[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from .conversions import I8, I32, I64, cast, register_type
 from .elements import ELEMENTS
 from .emitter import Emitter, Word
 from .primitives import command, slot_at, store_at
-from .tile import Tile, entries, multiply
+from .tile import Tile, entries, multiply, total
 from .values import primitive_model
 
 
@@ -31,7 +31,7 @@ class Sums(types.Type):  # type: ignore[misc]
     def representation(self) -> ir.Type:
         """The LLVM type: an array."""
         scalar = register_type(ELEMENTS[self.tile.arithmetic], 1)
-        return ir.ArrayType(scalar, self.tile.sums)
+        return ir.ArrayType(scalar, self.tile.sums * self.tile.parts)
 
 
 primitive_model(Sums, lambda kind: kind.representation)
@@ -61,15 +61,19 @@ def _multiply(sums: Sums, capability: tuple[int, int]) -> Any:
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             ops = Emitter(builder, sums.tile.element, sums.tile.arithmetic, capability)
             start = Word(ops, builder.trunc(args[1], I32))
-            taken = [builder.extract_value(args[0], n) for n in range(sums.tile.sums)]
+            before = _taken_apart(builder, sums, args[0])
             result = ir.Constant(sums.representation, ir.Undefined)
-            for number, total in enumerate(multiply(ops, sums.tile, taken, start)):
-                result = builder.insert_value(result, total, number)
+            for number, value in enumerate(multiply(ops, sums.tile, before, start)):
+                result = builder.insert_value(result, value, number)
             return result
 
         return sums(sums, stage), lower
 
     return intrinsic(multiplied)
+
+
+def _taken_apart(builder: Any, sums: Sums, value: Any) -> list[Any]:
+    return [builder.extract_value(value, n) for n in range(sums.tile.sums * sums.tile.parts)]
 
 
 def _write(sums: Sums) -> Any:
@@ -89,6 +93,7 @@ def _write(sums: Sums) -> Any:
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             ops = Emitter(builder, sums.tile.element, sums.tile.arithmetic)
+            found = _taken_apart(builder, sums, args[0])
             index = args[4].type
 
             def line(side: int, number: Word) -> tuple[Any, Any]:
@@ -108,8 +113,8 @@ def _write(sums: Sums) -> Any:
                 offset = builder.add(down, across)
                 offset = offset if index == I64 else builder.sext(offset, I64)
                 at = builder.gep(args[1], [offset], inbounds=True, source_etype=I8)
-                total = builder.extract_value(args[0], number)
-                stored = cast(builder, total, arithmetic, out.stored)
+                exact = total(ops, sums.tile, found, number)
+                stored = cast(builder, exact, arithmetic, out.stored)
                 store_at(builder, at, out, stored, builder.and_(in_rows, in_columns))
             return context.get_dummy_value()
 

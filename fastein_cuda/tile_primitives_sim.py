@@ -8,7 +8,7 @@ import numpy as np
 
 from .lanes_sim import Lanes, Sums
 from .primitives_sim import Lockstep, Pointer, Shelf
-from .tile import Tile, entries, multiply
+from .tile import Tile, entries, multiply, total
 
 
 def tile_primitives(lockstep: Lockstep, tile: Tile) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def tile_primitives(lockstep: Lockstep, tile: Tile) -> dict[str, Any]:
     count = lockstep.number.size
 
     def nothing() -> Sums:
-        return [np.zeros(count, ops.kind) for _ in range(tile.sums)]
+        return [np.zeros(count, ops.kind) for _ in range(tile.sums * tile.parts)]
 
     def multiplied(sums: Sums, stage: int) -> Sums:
         return multiply(ops, tile, sums, np.full(count, stage))
@@ -25,8 +25,9 @@ def tile_primitives(lockstep: Lockstep, tile: Tile) -> dict[str, Any]:
     def write(
         sums: Sums, out: Pointer, row_table: Shelf, column_table: Shelf, rows: Any, columns: Any
     ) -> None:
-        for total, (row, column) in zip(sums, entries(tile, lockstep.number), strict=True):
+        for number, (row, column) in enumerate(entries(tile, lockstep.number)):
             offset = lockstep.get(row_table, row) + lockstep.get(column_table, column)
-            lockstep.store(out + offset, total[:, None], (row < rows) & (column < columns))
+            exact = total(ops, tile, sums, number)[:, None]
+            lockstep.store(out + offset, exact, (row < rows) & (column < columns))
 
     return {"nothing": nothing, "multiply": multiplied, "write": write}

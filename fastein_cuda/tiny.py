@@ -64,12 +64,7 @@ class TinySchedule(OnePass):
 def tiny(loops: Loops, machine: Machine, vectors: bool) -> TinySchedule | None:
     """Return a schedule by items if the loops are very many times the same small ones.
 
-    Parameters
-    ----------
-    loops : Loops
-    machine : Machine
-    vectors : bool
-        Whether the operands' addresses suit vectors.
+    The arguments are those of `fastein_cuda.contraction.contraction`.
     """
     small = _small(loops)
     if not loops.nin or not small or len(set(loops.stored[:-1])) > 1:

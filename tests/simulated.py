@@ -16,6 +16,13 @@ from fastein_cuda.device_array import DeviceArray
 from fastein_cuda.elements import ELEMENTS
 from fastein_cuda.simulator import simulated
 
+try:
+    import ml_dtypes  # noqa: F401  (makes NumPy know bfloat16)
+
+    HALVES = ("float16", "bfloat16")
+except ImportError:  # a machine with a GPU may be without
+    HALVES = ("float16",)
+
 #: Marks of what needs a real device, and where tests run that need any device.
 GPU = [
     pytest.mark.gpu,

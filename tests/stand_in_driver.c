@@ -10,7 +10,21 @@
 static void *current = 0;
 static void *const context = (void *)0x77;
 
+static void *capturing = 0; /* the stream that a graph is made of */
+
+/* What a real driver refuses meanwhile, or would make part of the graph unasked. */
+#define NOT_IN_A_GRAPH if (capturing) return puts("not in a graph"), 900
+
 static int succeed(void) { return 0; }
+static int begin_capture(void *stream, int mode) { capturing = stream; return 0; }
+static int end_capture(void *stream, void **graph) {
+    if (stream != capturing) return 900;
+    capturing = 0;
+    *graph = (void *)0x33;
+    puts("a graph");
+    return 0;
+}
+static int synchronize(void *stream) { NOT_IN_A_GRAPH; return 0; }
 static int driver_version(int *version) { *version = 13000; return 0; }
 static int device_count(int *count) { *count = 1; return 0; }
 static int device_get(int *device, int ordinal) { *device = ordinal; return 0; }
@@ -52,22 +66,26 @@ static int release(uint64_t address, void *stream) {
 }
 
 static int to_device(uint64_t to, const void *from, size_t size, void *stream) {
+    NOT_IN_A_GRAPH;
     memcpy((void *)to, from, size);
     return 0;
 }
 
 static int to_host(void *to, uint64_t from, size_t size, void *stream) {
+    NOT_IN_A_GRAPH;
     memcpy(to, (void *)from, size);
     return 0;
 }
 
 static int allocate_plainly(uint64_t *address, size_t size) {
+    NOT_IN_A_GRAPH;
     *address = (uint64_t)aligned_alloc(256, (size + 255) / 256 * 256);
     printf("allocate %zu plainly\n", size);
     return 0;
 }
 
 static int release_plainly(uint64_t address) {
+    NOT_IN_A_GRAPH;
     free((void *)address);
     puts("release plainly");
     return 0;
@@ -90,6 +108,7 @@ static int stream_wait(void *stream, void *event, unsigned flags) {
 }
 
 static int load(void **module, const char *image) {
+    NOT_IN_A_GRAPH;
     const char *refused = getenv("STAND_IN_REFUSES");
     if (refused && (!strcmp(refused, "all") || !strncmp(image + 1, refused, strlen(refused)))) {
         puts("refuse");
@@ -127,6 +146,8 @@ static const struct {
     {"cuMemAllocFromPoolAsync", allocate}, {"cuMemFreeAsync", release},
     {"cuMemcpyHtoDAsync", to_device}, {"cuMemcpyDtoHAsync", to_host},
     {"cuMemAlloc", allocate_plainly}, {"cuMemFree", release_plainly},
+    {"cuStreamBeginCapture", begin_capture}, {"cuStreamEndCapture", end_capture},
+    {"cuStreamSynchronize", synchronize},
     {"cuMemPoolTrimTo", pool_trim}, {"cuEventElapsedTime", event_time},
     {"cuEventCreate", event_create}, {"cuEventRecord", event_record},
     {"cuStreamWaitEvent", stream_wait}, {"cuModuleLoadData", load}, {"cuModuleGetFunction", function},

@@ -302,30 +302,83 @@ def test_torch(device, library):
         fastein.einsum("ij->j", a)
 
 
-def test_jax_arrays_are_contiguous_and_finished(device, library):
-    class Array:
-        __module__ = "jaxlib.xla_extension"
+class JaxArray:
+    """What is asked of JAX's arrays, which raise where the interface cannot name their dtype."""
 
-        def __init__(self, own):
-            self.own = own
+    __module__ = "jaxlib.xla_extension"
 
-        @property
-        def __cuda_array_interface__(self):
-            return self.own.__cuda_array_interface__
+    def __init__(self, own):
+        self.own = own
 
-        def block_until_ready(self):
-            return self
+    @property
+    def __cuda_array_interface__(self):
+        if self.own.dtype.name == "bfloat16":
+            raise RuntimeError("INVALID_ARGUMENT: not supported for bfloat16 buffers")
+        return self.own.__cuda_array_interface__
 
+    def block_until_ready(self):
+        return self
+
+    def __dlpack__(self, **kwargs):
+        return self.own.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self):
+        return self.own.__dlpack_device__()
+
+
+@pytest.fixture
+def jax(library):
     def from_dlpack(array):
         assert array.__dlpack_device__() == (2, 0)
-        return Array(array)
+        return JaxArray(array)
 
     library("jax", dlpack=SimpleNamespace(from_dlpack=from_dlpack))
-    a = Array(fastein_cuda.asarray(np.arange(6.0).reshape(2, 3)))
+
+
+def test_jax_arrays_are_contiguous_and_finished(jax):
+    a = JaxArray(fastein_cuda.asarray(np.arange(6.0).reshape(2, 3)))
     turned = fastein.einsum("ij->ji", a)
-    assert type(turned) is Array
+    assert type(turned) is JaxArray
     assert turned.own.strides == (16, 8)
     np.testing.assert_array_equal(fastein_cuda.to_host(turned.own), np.arange(6.0).reshape(2, 3).T)
+
+
+def test_jax_arrays_are_never_written_to(jax):
+    a = JaxArray(fastein_cuda.asarray(np.ones((2, 2))))
+    with pytest.raises(fastein.EinsumError, match="read-only"):
+        fastein.einsum("ij->ij", a, out=a)
+
+
+def test_bfloat16_of_jax(jax):
+    """JAX has no interface for it, and says so by an error that `hasattr` does not expect."""
+    pytest.importorskip("ml_dtypes")
+    pytest.importorskip("cuda.core", reason="DLPack is read by cuda.core")
+    host = np.arange(6.0).reshape(2, 3)
+    a = JaxArray(fastein_cuda.asarray(host.astype("bfloat16")))
+    assert lies_on_device(a)
+    for equation in ("ij,kj->ik", "ij->j", "ij->ji", "ij->"):
+        given = [a] * (equation.count(",") + 1)
+        found = fastein.einsum(equation, *given)
+        assert type(found) is JaxArray
+        back = fastein_cuda.to_host(found.own)
+        assert back.dtype == "bfloat16"
+        np.testing.assert_array_equal(back.astype(float), np.einsum(equation, *[host] * len(given)))
+    np.testing.assert_array_equal(fastein_cuda.to_host(a).astype(float), host)
+    with pytest.raises(TypeError, match="in host memory, but operand 0 is on a GPU"):
+        fastein.einsum("ij,kj", a, host)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_an_interface_that_raises_anything(kind):
+    class Array:
+        @property
+        def __cuda_array_interface__(self):
+            raise KeyError("bfloat16")
+
+        def __dlpack_device__(self):
+            return kind, 0
+
+    assert lies_on_device(Array()) == (kind == 2)
 
 
 def test_numba(device, library):

@@ -4,9 +4,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from fastein_cuda import benchmark, benchmark_report, benchmark_worker, measurement, suites
+from fastein_cuda import (
+    benchmark,
+    benchmark_report,
+    benchmark_worker,
+    measurement,
+    rivals,
+    suites,
+)
 from fastein_cuda.measurement import Limits, Line
 from fastein_cuda.rivals import installed
 from fastein_cuda.simulator import simulated
@@ -24,7 +32,9 @@ def test_it_writes_a_page(tmp_path, capfd):
     assert "Error" not in page
     assert "failed" not in page
     assert "differs" not in page
-    assert "fastein" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert printed.startswith("Python ")
+    assert f"numpy {np.__version__}" in printed
 
 
 def test_it_stops_when_the_minutes_are_over(tmp_path, capfd):
@@ -187,3 +197,58 @@ def test_the_share_of_the_limit():
     assert "copy 3.00 TB/s; matrix products float64 50.0 TFLOP/s" in page
     assert "- 0.50\n" in page
     assert measurement.Line(case).ratio is None
+
+
+# What is a view elsewhere
+
+
+def test_permutations_are_written_into_an_array():
+    cases = {case.equation: case for case in suites.memory()}
+    assert {"ij->ji", "ijk->kij", "abcdef->fbdaec"} == {e for e, c in cases.items() if c.is_view}
+    assert not suites.Timed("", "ii->", ((9, 9),), "float32").is_view
+    diagonal = suites.Timed("", "ii->i", ((1000, 1000),), "float32")
+    assert diagonal.is_view
+    assert diagonal.nbytes == 2 * 4 * 1000
+
+
+def test_a_permutation_launches_a_kernel():
+    case = suites.smaller(next(case for case in suites.memory() if case.is_view))
+    with simulated() as device:
+        found = measurement.line(case, device)
+        assert [form for form in device.launched if type(form).__name__ == "TranspositionForm"]
+    assert found.error == ""
+    assert found.seconds["fastein"] > 0
+    page = benchmark_report.page(benchmark_report.Findings(lines=[found]))
+    assert ", into out\n" in page
+
+
+def test_rivals_write_into_an_array_too(monkeypatch):
+    """Everybody into one of their own: else there would be nothing to compare."""
+
+    class Tensor(np.ndarray):
+        def copy_(self, other):
+            self[...] = other
+            return self
+
+    monkeypatch.setattr(rivals, "operands_of", lambda library, arrays: arrays)
+    view = np.arange(6.0).reshape(2, 3).T
+    target = np.empty((3, 2)).view(Tensor)
+    for library in ("torch", "cupy"):
+        target[...] = 0
+        assert rivals.written(library, lambda: view, lambda: target)() is target
+        np.testing.assert_array_equal(target, view)
+    new = object()
+    assert rivals.written("jax", lambda: new, lambda: 1 / 0)() is new
+
+
+def test_small_calls_have_two_times(tmp_path, capfd):
+    with simulated() as device:
+        found = measurement.overheads(device)
+    assert set(found) == set(measurement.SMALL_CALLS)
+    for row in found.values():
+        host, result = row["fastein"]
+        assert host > 0
+        assert result > 0
+    page = benchmark_report.page(benchmark_report.Findings(small=found))
+    assert "- fastein: host\n" in page
+    assert "- fastein: result\n" in page

@@ -104,11 +104,10 @@ class OnlyDlpack:
 
 @pytest.mark.parametrize("dtype", ["float64", "int16", "bfloat16"])
 def test_in_and_out(device, monkeypatch, dtype):
-    from fastein_cuda import arrays
 
     pytest.importorskip("cuda.core")
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    monkeypatch.setattr(arrays, "numbered_device", lambda ordinal: device)
+    monkeypatch.setattr(kinds, "numbered_device", lambda ordinal: device)
     host = np.arange(12).reshape(3, 4).astype(getattr(ml_dtypes, dtype, dtype))
     foreign = OnlyDlpack(fastein_cuda.asarray(host.T))
     found = fastein.einsum("ij,jk->ki", foreign, fastein_cuda.asarray(np.eye(3, dtype=host.dtype)))

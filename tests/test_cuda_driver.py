@@ -236,6 +236,47 @@ einsum("ij,jk->ik", a, a, out=out)
     assert warm[1:] in ([], ["release"] * 2)  # the arrays, if the interpreter frees them at its end
 
 
+CAPTURE = """
+from cuda.bindings import driver
+from fastein_cuda.driver import call
+class Foreign:
+    def __init__(self, array):
+        self.array = array
+        self.__cuda_array_interface__ = dict(array.__cuda_array_interface__, stream=7)
+a, b, out = (Foreign(fc.asarray(np.ones((40, 40)))) for _ in range(3))
+operands = (a, b, fc.asarray(np.ones((40, 40))))  # the last is computed on another stream
+def run():
+    einsum("ij,jk,kl->il", *operands, out=out)
+def captured():
+    call("cuStreamBeginCapture", 7, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_GLOBAL)
+    run()
+    call("cuStreamEndCapture", 7)
+"""
+
+
+def test_a_warm_call_can_be_captured(stand_in):
+    """All that it asks of the driver is in a stream's order, and so becomes part of the graph."""
+    lines = said(stand_in, CAPTURE + "run()\nprint('warm')\ncaptured()\ncaptured()")
+    warm = lines[lines.index("warm") + 1 :]
+    one = ["record", "0x7", "allocate", "launch", "launch", "release", "record", "0x1", "a"]
+    assert [line.split()[0] for line in warm][: 2 * len(one)] == one * 2
+    assert "not in a graph" not in lines
+
+
+def test_a_cold_call_cannot(stand_in):
+    program = (
+        CAPTURE
+        + """
+try:
+    captured()
+except RuntimeError as reason:
+    print("caught:", reason)
+"""
+    )
+    lines = said(stand_in, program)
+    assert "caught: cuModuleLoadData: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED" in lines
+
+
 def test_a_device_that_is_too_old(stand_in):
     program = """
 assert not fc.is_available()

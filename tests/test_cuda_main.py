@@ -41,4 +41,6 @@ def test_what_is_wrong_is_told(capsys):
 @pytest.mark.skipif(fastein_cuda.is_available(), reason="there is a device")
 def test_without_a_device(capsys):
     assert main([]) == 1
-    assert "fastein" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "fastein" in told
+    assert "NVVM" in told

@@ -129,6 +129,13 @@ def test_19_float16_sums_are_kept_in_float32():
     np.testing.assert_array_equal(einsum("ij,ij->j", HALF_ONES, HALF_ONES), [4096, 4096])
 
 
+def test_19_operands_are_rounded_to_float16_before_they_are_multiplied():
+    x = np.full((2, 1), 1 + 2.0**-11, "float32")  # in float16 it is 1
+    how = {"dtype": "float16", "casting": "unsafe", "optimize": [(0, 1), (0, 1)]}
+    big = np.full((2, 1), 2.0**11, "float32")
+    assert einsum("ij,ij,ij->", x, x, big, **how) == 2**12
+
+
 def test_19_float16_is_rounded_once():
     x = np.full(3, 0.1, "f2")
     exact = 3 * np.float64(x[0]) ** 3

@@ -88,6 +88,12 @@ STEPS = {
         {"optimize": [(1, 2), (0, 1)]},
         [Convert] * 3 + [Contract] * 2 + [Convert],
     ),
+    "rounded to half on a path": (
+        "ij,jk,kl->il",
+        (SQUARE.astype("f4"),) * 3,
+        {"optimize": [(1, 2), (0, 1)], "dtype": np.dtype("f2"), "casting": "unsafe"},
+        [Convert] * 6 + [Contract] * 2 + [Convert],
+    ),
     "half in one nest": ("ij,jk,kl->il", (SQUARE.astype("f2"),) * 3, {}, [Contract]),
 }
 

@@ -11,10 +11,12 @@ from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
 from ._problem cimport (
-    COLUMNS, DIRECT, GATHERED, IN_RUNS, LINE, ROWS, TRANSPOSED, Problem, Side, up,
+    BITS, COLUMNS, DIRECT, DOUBLES, FLOATS, GATHERED, IN_RUNS, INTEGERS, LINE, ROWS, TRANSPOSED,
+    Problem, Side, up,
 )
 from ._runtime cimport Step
-from ._stacks cimport stacks, stacks_of, stage, stage_bytes
+from ._splits cimport add_parts, split, split_bytes, splits
+from ._stacks cimport stack, stack_bytes, stacks, stacks_of
 from ._threads cimport begin_watch, end_watch, goes_on, share
 from ._tickets cimport Call, blocks_of, matrices, mirrors, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
@@ -30,6 +32,9 @@ cdef enum:
 
 PACK_KINDS = {
     "rows": IN_RUNS, "transposed": TRANSPOSED, "gathered": GATHERED, "direct": DIRECT,
+}
+SUM_KINDS = {
+    "float32": FLOATS, "complex64": FLOATS, "float64": DOUBLES, "complex128": DOUBLES, "bool": BITS,
 }
 
 
@@ -132,7 +137,10 @@ cdef class Runner:
         p.symmetric = schedule.symmetric and schedule.shared == COLUMNS
         p.tiles = <kernel_t><uintptr_t>tiles.address
         if schedule.lanes is not None:
-            stage(p, schedule.lanes, schedule.staged)
+            stack(p, schedule.lanes, schedule.staged)
+        p.parts = 1
+        if schedule.parts > 1:
+            split(p, schedule.parts, SUM_KINDS.get(tile.dtype, INTEGERS))
         for s in range(2):
             p.side[s].bytes = block_bytes(p, s)
         p.entries = max(packing_entries(p), tile_entries(p)) + 8
@@ -164,7 +172,8 @@ cdef class Runner:
     cdef int run(self, char *first, char *second, char *result) except -1:
         cdef Problem *p = self.problem
         cdef Call call
-        cdef Py_ssize_t threads = 1, nbytes, shared_bytes = 0, progress_bytes = 0, k
+        cdef Py_ssize_t shared_bytes = 0, progress_bytes = 0, stage_bytes = 0
+        cdef Py_ssize_t threads = 1, nbytes, k
         cdef char *memory
         cdef kernel_t function
         if self.work >= THREAD_WORK:
@@ -181,6 +190,10 @@ cdef class Runner:
             function = stacks
             shares = stacks_of(p)
             threads = min(threads, shares)
+        elif p.parts > 1:
+            function = splits
+            shares = threads = min(threads, shares * p.parts)
+            stage_bytes = split_bytes(p)
         elif threads == 1 or self.by_matrix:
             function = matrices
             threads = min(threads, shares)
@@ -189,14 +202,15 @@ cdef class Runner:
             shares = threads
             shared_bytes = p.side[p.shared].bytes
             progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
-        call.room_bytes = room_bytes(p, function != tickets) + stage_bytes(p)
-        nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + LINE
+        call.room_bytes = room_bytes(p, function != tickets) + stack_bytes(p)
+        nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + stage_bytes + LINE
         memory = take_scratch(&nbytes)
         try:
             call.rooms = memory + (LINE - <uintptr_t>memory % LINE) % LINE
             for k in range(2):
                 call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
             call.progress = <long long *>(call.shared[1] + shared_bytes)
+            call.stages = <char *>call.progress + progress_bytes
             memset(call.progress, 0, progress_bytes)
             if self.work >= WATCH_WORK:
                 begin_watch(&call.watch)
@@ -212,6 +226,9 @@ cdef class Runner:
             else:
                 with nogil:
                     function(NULL, NULL, NULL, <char *>&call, 0, shares)
+            if function == splits:
+                with nogil:
+                    add_parts(&call)
         finally:
             give_scratch(memory, nbytes)
         return end_watch(&call.watch)

@@ -17,6 +17,13 @@ cdef enum PackKind:
     DIRECT          # not at all: tiles read the operand where it lies
 
 
+cdef enum SumKind:
+    INTEGERS        # of any size: they wrap around
+    FLOATS
+    DOUBLES
+    BITS            # true if any is
+
+
 cdef struct Side:
     PackKind kind
     kernel_t pack
@@ -46,6 +53,9 @@ cdef struct Problem:
     Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
     Py_ssize_t staged       # of them together
     Py_ssize_t lane[3]      # from one to the next, in both operands and the result
+    Py_ssize_t parts        # of the sum, each of which has a stage of its own; 1 if it is whole
+    SumKind kind            # how they are added up
+    Py_ssize_t stage_pitch  # elements between the columns of a stage
     bint symmetric          # the result is if both operands are the same memory
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block

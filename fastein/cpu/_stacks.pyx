@@ -7,34 +7,23 @@ heads are innermost. One matrix after the other would visit every line of the re
 each head. Here a block of the result is multiplied for some heads (*lanes*), each into a stage of
 its own that stays in the second cache, and then written for all of them together.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
-
 from ._atomics cimport add
 from ._threads cimport goes_on
-from ._axes cimport offset, offsets
+from ._axes cimport offset
 from ._panels cimport pack
-from ._problem cimport COLUMNS, LINE, ROWS, Side, pitch_of, up
+from ._problem cimport COLUMNS, LINE, ROWS, pitch_of, up
+from ._stages cimport lay_out_stage, table_bytes, write
 from ._tickets cimport Room, multiply, room_at, room_bytes
-from ._words cimport Pair, word
 
 
-cdef void stage(Problem *p, lanes, Py_ssize_t staged) except *:
-    """Have tiles write to a stage, whose rows and columns are dense."""
-    cdef Py_ssize_t step
-    cdef Side *s
-    cdef int side, a
+cdef void stack(Problem *p, lanes, Py_ssize_t staged) except *:
+    """Have some lanes multiplied together."""
+    cdef int a
     p.lanes = lanes.size
     p.staged = staged
     for a in range(3):
         p.lane[a] = lanes.strides[a]
-    for side in range(2):
-        s = &p.side[side]
-        s.apart = s.free
-        step = p.itemsize if side == ROWS else p.side[ROWS].block * p.itemsize
-        for a in range(s.free.rank - 1, -1, -1):
-            s.free.stride[1][a] = step
-            step *= s.free.size[a]
+    lay_out_stage(p, p.side[ROWS].block)
 
 
 cdef Py_ssize_t lane_bytes(Problem *p) noexcept nogil:
@@ -42,11 +31,9 @@ cdef Py_ssize_t lane_bytes(Problem *p) noexcept nogil:
     return up(p.side[ROWS].block * p.side[COLUMNS].block * p.itemsize, LINE) + LINE
 
 
-cdef Py_ssize_t stage_bytes(Problem *p) noexcept nogil:
-    cdef Py_ssize_t tables = p.side[ROWS].block + p.side[COLUMNS].block
-    if p.lanes == 0:
-        return 0
-    return up(p.staged * lane_bytes(p) + tables * sizeof(Py_ssize_t), LINE)
+cdef Py_ssize_t stack_bytes(Problem *p) noexcept nogil:
+    """Room for the stages of a thread."""
+    return up(p.staged * lane_bytes(p) + table_bytes(p), LINE) if p.lanes else 0
 
 
 cdef inline Py_ssize_t parts(Py_ssize_t total, Py_ssize_t block) noexcept nogil:
@@ -92,7 +79,8 @@ cdef void stacks(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratc
             operand[side] = call.operand[side] + offset(&p.batch, side, left) + lane * p.lane[side]
         one_block(call, operand, first, count, lanes, memory, &room)
         result = call.result + offset(&p.batch, 2, left) + lane * p.lane[2]
-        write(p, memory, lanes, first, count, result)
+        write(p, memory, lane_bytes(p), lanes, first, count, result,
+              <Py_ssize_t *>(memory + p.staged * lane_bytes(p)))
 
 
 cdef void one_block(Call *call, char **operand, Py_ssize_t *first, Py_ssize_t *count,
@@ -112,36 +100,4 @@ cdef void one_block(Call *call, char **operand, Py_ssize_t *first, Py_ssize_t *c
                 pack(p, side, operand[side] + lane * p.lane[side], first[side], count[side], k,
                      depth, pitch_of(&p.side[side], count[side]), room.block[side], room.table)
             multiply(call, here, room.block[ROWS], room.block[COLUMNS], first[ROWS], count[ROWS],
-                     first[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
-
-
-cdef void write(Problem *p, char *stages, Py_ssize_t lanes, Py_ssize_t *first, Py_ssize_t *count,
-                char *result) noexcept nogil:
-    """Write the stages of a block to the result."""
-    cdef Py_ssize_t *rows = <Py_ssize_t *>(stages + p.staged * lane_bytes(p))
-    cdef Py_ssize_t *columns = rows + p.side[ROWS].block
-    offsets(&p.side[ROWS].apart, 1, first[ROWS], count[ROWS], rows)
-    offsets(&p.side[COLUMNS].apart, 1, first[COLUMNS], count[COLUMNS], columns)
-    if p.itemsize == 1:
-        interleave[uint8_t](p, <uint8_t *>stages, lanes, rows, columns, count, result)
-    elif p.itemsize == 2:
-        interleave[uint16_t](p, <uint16_t *>stages, lanes, rows, columns, count, result)
-    elif p.itemsize == 4:
-        interleave[uint32_t](p, <uint32_t *>stages, lanes, rows, columns, count, result)
-    elif p.itemsize == 8:
-        interleave[uint64_t](p, <uint64_t *>stages, lanes, rows, columns, count, result)
-    else:
-        interleave[Pair](p, <Pair *>stages, lanes, rows, columns, count, result)
-
-
-cdef void interleave(Problem *p, word *stages, Py_ssize_t lanes, Py_ssize_t *rows,
-                     Py_ssize_t *columns, Py_ssize_t *count, char *result) noexcept nogil:
-    cdef Py_ssize_t step = lane_bytes(p) // <Py_ssize_t>sizeof(word), r, c, lane
-    cdef word *source
-    cdef char *out  # a complex64 is aligned to 4 bytes, not as a word of 8
-    for c in range(count[COLUMNS]):
-        for r in range(count[ROWS]):
-            out = result + columns[c] + rows[r]
-            source = stages + c * p.side[ROWS].block + r
-            for lane in range(lanes):
-                memcpy(out + lane * sizeof(word), &source[lane * step], sizeof(word))
+                     first[COLUMNS], count[COLUMNS], k, depth, k > 0, room.spare, room.table)

@@ -12,6 +12,7 @@ cdef struct Call:
     bint streams
     bint halved             # the result is symmetric: half of it is a mirror image
     char *shared[2]
+    char *stages            # where parts of the sum are added up apart
     char *rooms
     Py_ssize_t room_bytes
     long long ticket
@@ -32,7 +33,9 @@ cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil
 cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
                    Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
-                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil
+                   Py_ssize_t depth, bint adds, char *spare, Py_ssize_t *table) noexcept nogil
+cdef void one_matrix(Call *call, char **operand, char *result, Py_ssize_t first,
+                     Py_ssize_t last, Room *room) noexcept nogil
 cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                    Py_ssize_t begin, Py_ssize_t end) noexcept nogil

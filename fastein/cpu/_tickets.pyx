@@ -61,7 +61,7 @@ cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
 
 cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
                    Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
-                   Py_ssize_t depth, char *spare, Py_ssize_t *table) noexcept nogil:
+                   Py_ssize_t depth, bint adds, char *spare, Py_ssize_t *table) noexcept nogil:
     """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
     cdef Problem *p = call.problem
     cdef char *data[4]
@@ -72,7 +72,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     else:
         tabulate(p, i, height, j, width, k, depth, table)
     data[0], data[1], data[2], data[3] = rows, columns, result, spare
-    shape[0], shape[1], shape[2], shape[3] = words_of(p, depth), table[0], k > 0, 2 * call.streams
+    shape[0], shape[1], shape[2], shape[3] = words_of(p, depth), table[0], adds, 2 * call.streams
     shape[4] = p.packed
     if p.side[COLUMNS].kind == DIRECT:
         shape[4] = across.stride[0][across.rank - 1]
@@ -84,7 +84,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
 
 cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,
                           Py_ssize_t shared, Py_ssize_t own, Py_ssize_t k,
-                          Py_ssize_t depth) noexcept nogil:
+                          Py_ssize_t depth, bint adds) noexcept nogil:
     """Multiply the blocks that begin at elements `shared` and `own` of their sides."""
     cdef Problem *p = call.problem
     cdef Py_ssize_t begin[2]
@@ -96,7 +96,7 @@ cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,
         count[side] = min(p.side[side].block, p.side[side].free.total - begin[side])
         source[side] = operand[side] if p.side[side].kind == DIRECT else room.block[side]
     multiply(call, result, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
-             begin[COLUMNS], count[COLUMNS], k, depth, room.spare, room.table)
+             begin[COLUMNS], count[COLUMNS], k, depth, adds, room.spare, room.table)
 
 
 cdef inline bint is_needed(Call *call, Py_ssize_t own, Py_ssize_t end) noexcept nogil:
@@ -107,16 +107,17 @@ cdef inline bint is_needed(Call *call, Py_ssize_t own, Py_ssize_t end) noexcept 
 # One thread alone
 
 
-cdef void one_matrix(Call *call, char **operand, char *result, Room *room) noexcept nogil:
-    """Multiply one pair of matrices of the batch, or begin to."""
+cdef void one_matrix(Call *call, char **operand, char *result, Py_ssize_t first,
+                     Py_ssize_t last, Room *room) noexcept nogil:
+    """Multiply one pair of matrices of the batch, a part of the sum, or begin to."""
     cdef Problem *p = call.problem
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
     cdef Side *o = &p.side[own]
     cdef Py_ssize_t outer, inner, k, depth, count
     for outer from 0 <= outer < s.free.total by s.block:
-        for k from 0 <= k < p.sums.total by p.depth:
-            depth = min(p.depth, p.sums.total - k)
+        for k from first <= k < last by p.depth:
+            depth = min(p.depth, last - k)
             count = min(s.block, s.free.total - outer)
             pack(p, p.shared, operand[p.shared], outer, count, k, depth, pitch_of(s, count),
                  room.block[p.shared], room.table)
@@ -128,7 +129,7 @@ cdef void one_matrix(Call *call, char **operand, char *result, Room *room) noexc
                 count = min(o.block, o.free.total - inner)
                 pack(p, own, operand[own], inner, count, k, depth, pitch_of(o, count),
                      room.block[own], room.table)
-                multiply_blocks(call, operand, result, room, outer, inner, k, depth)
+                multiply_blocks(call, operand, result, room, outer, inner, k, depth, k > first)
 
 
 cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
@@ -143,7 +144,7 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     for b in range(begin, end):
         operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
         operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
-        one_matrix(call, operand, call.result + offset(&p.batch, 2, b), &room)
+        one_matrix(call, operand, call.result + offset(&p.batch, 2, b), 0, p.sums.total, &room)
         if call.halved and goes_on(&call.watch):
             mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
     if call.streams:
@@ -220,7 +221,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
         wait_for(&call.progress[task], stage)  # the parts of the sum are added in order
         if needed:
             multiply_blocks(call, operand, call.result + offset(&p.batch, 2, b), &room, outer,
-                            task * o.block, k, depth)
+                            task * o.block, k, depth, k > 0)
         add(&call.progress[task], 1)
         add(&call.done[ring], 1)
     if call.streams:

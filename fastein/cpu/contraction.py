@@ -26,6 +26,9 @@ STREAM_BYTES = 16e6
 DIRECT = 128
 MIRRORED = 128  # steps of the sum from which computing an element takes longer than copying it
 NEAR = 128 << 10  # bytes of an operand that tiles may read in any order
+SPLIT_TILES = 64  # of a result that threads do not share; they take parts of the sum
+PARTS = 32
+PART_BLOCKS = 4  # of the sum in a part, beside which adding it up is nothing
 LANES = 32  # results that interleave and are staged together, at most
 
 
@@ -73,6 +76,8 @@ class Contraction(Record):
         elements interleave. They are staged, `staged` at a time, and written together. It is then
         none of `batch`.
     staged : int
+    parts : int
+        Of the sum, if it is cut so that threads can share it; else 1.
     symmetric : bool
         Whether the result is symmetric, and half of it enough to compute, in calls whose operands
         are the same memory.
@@ -93,6 +98,7 @@ class Contraction(Record):
     streams: bool
     lanes: Axis | None
     staged: int
+    parts: int
     symmetric: bool
     together: int
 
@@ -106,6 +112,8 @@ class Contraction(Record):
         how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
         if self.lanes is not None:
             how = f"results of {self.staged} matrices at a time interleaved"
+        if self.parts > 1:
+            how = f"the sum in {self.parts} parts"
         past = ", streaming stores" if self.streams else ""
         half = "; half of it if both operands are the same memory" if self.symmetric else ""
         return (
@@ -179,11 +187,13 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     if grain == 1 and 0 <= len(sums) - 2 in along:
         grain = sums[-1].size
     staged = 0
+    parts = 1 if lanes is not None else _parts(tile, extent, _total(batch), _total(sums))
     if lanes is not None:
         staged = min(lanes.size, LANES)
         shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, _total(sums), grain), staged)
     else:
-        shared, blocks = blocks_of(tile, extent, _total(sums), grain, 1 if by_matrix else threads)
+        alone = by_matrix or parts > 1
+        shared, blocks = blocks_of(tile, extent, _total(sums), grain, 1 if alone else threads)
     streams = (
         lanes is None
         and blocks.depth == _total(sums)
@@ -205,6 +215,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         streams,
         lanes,
         staged,
+        parts,
         symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
         together=together(host()),
     )
@@ -317,6 +328,16 @@ def _packing(
     if in_runs:
         return "rows", -1
     return ("transposed", along) if along >= 0 else ("gathered", -1)
+
+
+def _parts(tile: Tile, extent: list[int], matrices: int, total: int) -> int:
+    """Return into how many parts to cut the sum, which does not depend on the threads."""
+    if tile.dtype == "float16":  # rounded once
+        return 1
+    tiles = matrices * -(-extent[0] // tile.rows) * -(-extent[1] // tile.columns)
+    if tiles > SPLIT_TILES:
+        return 1
+    return max(1, min(PARTS, total // (PART_BLOCKS * depth_of(tile, total, 1))))
 
 
 def _whole_vectors(

@@ -36,6 +36,16 @@ class CpuTarget:
             machine=rates(),
         )
 
+    def mixes(self, stored: np.dtype[Any], arithmetic: np.dtype[Any]) -> bool:
+        """Whether kernels that compute in one dtype read and write another."""
+        return stored == arithmetic
+
+    def schedule_mixed(
+        self, nest: LoopNest, stored: tuple[np.dtype[Any], ...], of: np.dtype[Any]
+    ) -> Schedule | None:
+        """Choose as `schedule`, if all operands are of the nest's dtype."""
+        return self.schedule(nest) if all(dtype == nest.dtype for dtype in stored) else None
+
     def seconds(self, nest: LoopNest) -> float:
         """Estimate the time of a nest once its kernels are there."""
         if settings.jit == "never":  # whose loops go through a product once for each operand

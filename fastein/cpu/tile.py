@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 4
+VERSION = 5
 
 
 class Arithmetic(Record):

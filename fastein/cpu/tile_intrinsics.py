@@ -15,7 +15,7 @@ from .vectors import I8, I32, I64, as_it_is
 
 ASSIGN, ADD, STREAM = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
-LONG_SUM = 64  # steps beside which asking for the tile of the result costs nothing
+LONG_SUM = 16  # steps beside which asking for the tile of the result costs next to nothing
 
 
 class Operands(NamedTuple):
