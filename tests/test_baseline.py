@@ -194,6 +194,24 @@ def test_short_rows_one_after_another(dtype, layout):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [2, 511, 512, 513, 1030])
+def test_a_strided_row_that_all_rows_share(dtype, columns):
+    sizes = {"h": 2, "i": 5, "j": columns, "k": 2}
+    for equation in ("i,j->ij", "j,i->ij", "hi,hj->hij", "ki,kj->ij"):
+        terms = equation.split("->")[0].split(",")
+        operands = [
+            LAYOUTS["strided"](numbers(dtype, [sizes[x] for x in term], seed))
+            for seed, term in enumerate(terms)
+        ]
+        want = reference(equation, *operands)
+        for order in "CF":
+            out, whole = guarded(want.shape, dtype, order)
+            einsum(equation, *operands, out=out, optimize=False)
+            check(out, want, 100)
+            assert only_wrote(out, whole), (equation, order)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_short_rows_of_inputs_that_stand_still(dtype):
     shape = 6, 5
     matrix, row, column = (numbers(dtype, n, k) for k, n in enumerate([shape, 5, (6, 1)]))
@@ -347,3 +365,15 @@ def test_deep_odometers(dtype):
     equation = "abcdefghi->bdfa"
     check(einsum(equation, wide), reference(equation, wide), 500)
     assert "nest: " in explain(equation, wide)
+
+
+def test_conversions_do_not_raise():
+    huge = np.full((2, 2), 1e300)
+    signalling = np.full((2, 2), 0x7FA00000, "u4").view("f4")
+    swapped = np.ones((2, 2), "i4").astype(">i4")
+    with np.errstate(all="raise"):
+        got = einsum("ij,jk->ik", huge, huge, dtype="f4", casting="same_kind")
+        assert np.isinf(got).all()
+        assert np.isnan(einsum("ij,jk->ik", signalling, signalling, dtype="f8")).all()
+        assert np.isnan(einsum("ij,jk->ik", signalling, huge / 1e300)).all()
+        assert np.array_equal(einsum("ij,jk->ik", swapped, huge / 1e300), np.full((2, 2), 2.0))

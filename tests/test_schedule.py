@@ -63,6 +63,15 @@ def test_invariants_of_the_loop_order(dtype, seed):
             assert reach[a] >= reach[a + 1] or (sums_inside and summed[a] != summed[a + 1])
 
 
+def test_a_large_batch_of_tiny_matrices_is_innermost():
+    sizes = {"b": 1000, "i": 3, "j": 4, "k": 3}
+    nest = nest_of("bij,bjk->bik", sizes, "f8")
+    assert nest.ordered(loop_order(nest, MACHINE)[0]).sizes[-1] == 1000
+    sizes |= {"b": 3, "j": 40, "k": 30}
+    nest = nest_of("bij,bjk->bik", sizes, "f8")
+    assert nest.ordered(loop_order(nest, MACHINE)[0]).sizes[-1] == 30
+
+
 @pytest.mark.parametrize(
     ("equation", "sizes", "orders", "want"),
     [

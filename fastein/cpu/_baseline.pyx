@@ -77,8 +77,8 @@ cdef inline void run_share(char **data, Py_ssize_t *shape, Py_ssize_t *strides, 
     for k in range(nop):
         p[k] += begin * strides[k * rank]
         step[k] = strides[k * rank + last]
-    if rank == 1 and nest.pair != NULL and end - begin <= CHUNK:
-        nest.pair(p, step, step, 1, end - begin, first)
+    if rank == 1 and nest.pair != NULL:
+        pair_in_chunks(nest, p, step, end - begin, first)
     elif rank == 1:
         stretch(nest, p, step, end - begin, first, carry)
     elif rank == 2 and nest.pair != NULL:
@@ -112,6 +112,20 @@ cdef void in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint
             p[k] += count * step[k]
     for k in range(nest.nin):
         p[k] -= n * step[k]
+
+
+cdef inline void pair_in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n,
+                                bint first) noexcept nogil:
+    """One loop as the inner one of a pair."""
+    cdef Py_ssize_t left = n
+    cdef int k
+    while left > CHUNK:
+        nest.pair(p, step, step, 1, CHUNK, first)
+        left -= CHUNK
+        for k in range(nest.nin + 1):
+            p[k] += CHUNK * step[k]
+        first = first and not nest.is_summed[0]
+    nest.pair(p, step, step, 1, left, first)
 
 
 cdef void two_loops(Header *nest, char **p, Py_ssize_t *outer, Py_ssize_t *step, Py_ssize_t m,

@@ -75,11 +75,12 @@ cdef inline element product(element **p, Py_ssize_t *s, Py_ssize_t i, int nin) n
 
 # --- sums -----------------------------------------------------------------------------------
 # Long sums of floats are four sums at once: an addition waits four cycles for the one before it.
+# Long doubles, which no vector holds, go through the strided loops: quarters of powers of two would
+# only meet in the same sets of the cache.
 
 cdef inline Py_ssize_t quarter(Py_ssize_t n, element *kind) noexcept nogil:
     """Terms of each of four sums; 0 where one is better."""
-    if (element is float or element is double or element is g80 or element is c64
-            or element is c128):
+    if element is float or element is double or element is c64 or element is c128:
         return n // 4 if n >= 64 else 0
     else:
         return 0
@@ -194,7 +195,7 @@ cdef void dot(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
     cdef Py_ssize_t i, unit = sizeof(element)
     cdef element total = 0
     if nin == 2:
-        if s[0] == unit and s[1] == unit:
+        if s[0] == unit and s[1] == unit and not is_extended[element](NULL):
             dot_unit[element](p[0], p[1], n, &total)
         elif is_extended[element](NULL) and (s[0] == 0 or s[1] == 0):
             # its range is such that a sum can be scaled where a float's might overflow
@@ -203,7 +204,7 @@ cdef void dot(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
         else:
             total = dot_strided[element](p[0], s[0], p[1], s[1], n)
     elif nin == 1:
-        if s[0] == unit:
+        if s[0] == unit and not is_extended[element](NULL):
             sum_unit[element](p[0], n, &total)
         else:
             total = sum_strided[element](p[0], s[0], n)

@@ -5,8 +5,13 @@
 Every new shape asks for it, hence Cython.
 """
 from .._nest cimport LoopNest
+from ._loop_pairs cimport may_pair
 
 cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
+cdef double NEAR = 0.5  # of the time of a strided access, in maps where all stays in cache
+# Of the overhead of a run, where two loops go together over an output: each row, and each pair.
+cdef double ROW = 0.2
+cdef double PAIR = 2.0
 
 
 def loop_order(LoopNest nest, machine, bint streams=False):
@@ -30,6 +35,8 @@ def loop_order(LoopNest nest, machine, bint streams=False):
     -------
     order : tuple of int
     seconds : float
+        Of operands that come from anywhere: in maps within the caches strides cost less, by which
+        the order is chosen.
     """
     cdef int[64] order
     cdef Rates rates = rates_of(machine)
@@ -45,8 +52,9 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
                         bint streams=False) noexcept:
     """Write the order of the loops; the estimated time."""
     cdef double contiguous = rates.cycle * nest.itemsize / rates.vector_bytes
-    cdef double each, seconds, best_seconds = -1.0, total = nest.work()
-    cdef int rank = nest.rank, nop = nest.nin + 1, a, p, best = 0
+    cdef double total = nest.work(), each, seconds, best_seconds = -1.0, estimate = 0.0
+    cdef double strided, far = rates.strided_access, near = max(contiguous, NEAR * far)
+    cdef int rank = nest.rank, nop = nest.nin + 1, a, p, strides, best = 0
     cdef bint sums_only = False
     cdef Py_ssize_t step
     if rank == 0:
@@ -58,19 +66,32 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
         if sums_only and not nest.is_summed[a]:
             continue
         each = rates.cycle
+        strides = 0
         for p in range(nop):
             step = nest.stride[p * rank + a]
             if step == nest.itemsize or step == -nest.itemsize:
                 each += contiguous
             elif step:
-                each += rates.strided_access
+                strides += 1
         if not nest.is_summed[a]:
             each += contiguous  # the output is read as well
-        seconds = total * (each + rates.run_overhead / nest.size[a])
+        strided = far if nest.is_summed[a] or total >= IN_CACHE else near
+        around(nest, a, order, streams)
+        seconds = each + strides * strided + overhead(nest, order, rates)
         if best_seconds < 0 or seconds < best_seconds:
             best, best_seconds = a, seconds
+            estimate = total * (each + strides * far + rates.run_overhead / nest.size[a])
     around(nest, best, order, streams)
-    return best_seconds
+    return estimate
+
+
+cdef inline double overhead(LoopNest nest, int *order, Rates *rates) noexcept:
+    """What starting the innermost loop costs each of its steps."""
+    cdef int rank = nest.rank
+    cdef double run = rates.run_overhead / nest.size[order[rank - 1]]
+    if may_pair(nest) and not nest.is_summed[order[rank - 1]]:
+        return run * (ROW + PAIR / nest.size[order[rank - 2]])
+    return run
 
 
 cdef void around(LoopNest nest, int innermost, int *order, bint streams) noexcept:
