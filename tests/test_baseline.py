@@ -365,3 +365,15 @@ def test_deep_odometers(dtype):
     equation = "abcdefghi->bdfa"
     check(einsum(equation, wide), reference(equation, wide), 500)
     assert "nest: " in explain(equation, wide)
+
+
+def test_conversions_do_not_raise():
+    huge = np.full((2, 2), 1e300)
+    signalling = np.full((2, 2), 0x7FA00000, "u4").view("f4")
+    swapped = np.ones((2, 2), "i4").astype(">i4")
+    with np.errstate(all="raise"):
+        got = einsum("ij,jk->ik", huge, huge, dtype="f4", casting="same_kind")
+        assert np.isinf(got).all()
+        assert np.isnan(einsum("ij,jk->ik", signalling, signalling, dtype="f8")).all()
+        assert np.isnan(einsum("ij,jk->ik", signalling, huge / 1e300)).all()
+        assert np.array_equal(einsum("ij,jk->ik", swapped, huge / 1e300), np.full((2, 2), 2.0))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / ".ci" / "gpu"
-SECONDS = 8
+SECONDS = 6
 
 pytestmark = pytest.mark.skipif(
     not SCRIPT.exists() or not sys.platform.startswith("linux"), reason="runs where CI does"

@@ -35,6 +35,8 @@ FORMS = {
     "many_operands": ("float64", ".", *["1"] * 11),
     "dot_long": ("float32", "+", "1", "0", {"long": True}),
     "matvec_long": ("float64", ".+", "s1", "01", "s0", {"long": True}),
+    "dot_blocks": ("float64", "+", "1", "1", "0", {"long": True, "block": 32}),
+    "row_sums_blocks": ("int16", ".+", "s1", "s0", {"block": 128}),
     "column_sums_shared": ("float64", "+.", "s1", "01", {"shared": 1, "rows": 1}),
     "column_sums_float16": ("float16", "+.", "s1", "01", {"wide": True}),
 }

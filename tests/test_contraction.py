@@ -134,6 +134,14 @@ def test_results_that_interleave(equation, dtype, threads):
         assert (room[..., :1] == 1).all()
 
 
+def test_results_that_interleave_are_aligned_as_their_parts():
+    """A complex64 is two float32: it need not lie as a word of 8 bytes does."""
+    a, b = numbers("complex64", (9, 8, 16)), numbers("complex64", (7, 8, 16), 1)
+    out = np.zeros(2 * 8 * 9 * 7 + 1, "f4")[1:].view("c8").reshape(9, 7, 8)
+    assert out.ctypes.data % 8 == 4
+    check("qhd,khd->qkh", a, b, out=out)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128", "int32", "float16"])
 @pytest.mark.parametrize(
     "hows",

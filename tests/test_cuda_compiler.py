@@ -1,5 +1,7 @@
 """Kernels to machine code, without a device: registers, spills, instructions, PTX version."""
 
+import bisect
+import itertools
 import re
 import shutil
 import struct
@@ -50,16 +52,48 @@ class Report:
         return all(any(op.startswith(name) for op in self.opcodes) for name in names)
 
 
-def report(form, capability, tmp_path):
-    library = compiler.lower(form, capability)
+def reports(forms, capability, tmp_path):
+    """Return what is in the machine code of each form.
+
+    All of it is disassembled at once: to start the disassembler takes longer than its work.
+    """
     cc = compiler.architecture(capability)
-    version = re.search(r"\.version (\d+)\.(\d+)", library.get_asm_str(cc=cc))
-    image = bytes(library.get_cubin(cc=cc).code)
-    path = tmp_path / "kernel.cubin"
-    path.write_bytes(image)
-    sass = subprocess.run([nvdisasm(), "-c", path], capture_output=True, text=True, check=True)
-    opcodes = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", sass.stdout)
-    return Report(frozenset(opcodes), tuple(map(int, version.groups())), registers(image))
+    libraries = [compiler.lower(form, capability) for form in forms]
+    images = [bytes(library.get_cubin(cc=cc).code) for library in libraries]
+    texts = [code_of(image) for image in images]
+    path = tmp_path / "code"
+    path.write_bytes(b"".join(texts))
+    command = [nvdisasm(), "--binary", "SM" + "".join(map(str, cc)), path]
+    sass = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\d+ )?([A-Z][\w.]*)", sass)
+    ends = list(itertools.accumulate(map(len, texts)))
+    opcodes = [set() for _ in forms]
+    for address, opcode in found:
+        opcodes[bisect.bisect_right(ends, int(address, 16))].add(opcode)
+    assert all(opcodes)
+    return [
+        Report(frozenset(names), ptx_version(library.get_asm_str(cc=cc)), registers(image))
+        for names, library, image in zip(opcodes, libraries, images, strict=True)
+    ]
+
+
+def ptx_version(ptx):
+    return tuple(map(int, re.search(r"\.version (\d+)\.(\d+)", ptx).groups()))
+
+
+def code_of(image):
+    """Return the sections of an ELF file that hold machine code."""
+    (start,) = struct.unpack_from("<Q", image, 0x28)
+    size, count, names = struct.unpack_from("<3H", image, 0x3A)
+    # name, type, flags, address, offset, size
+    sections = [struct.unpack_from("<2I4Q", image, start + size * n) for n in range(count)]
+    return b"".join(
+        [
+            image[offset : offset + length]
+            for name, *_, offset, length in sections
+            if image.startswith(b".text.", sections[names][4] + name)
+        ]
+    )
 
 
 def registers(image):
@@ -80,12 +114,13 @@ def most_registers(form):
     return 128 if isinstance(form, TinyForm) else 96
 
 
-def well_made(form, capability, tmp_path):
-    """Return what is in a kernel's machine code, after what every kernel's is asserted of it."""
-    found = report(form, capability, tmp_path)
-    assert not found.spills
-    assert found.ptx_version <= (9, 0)
-    assert found.registers <= most_registers(form)
+def well_made(forms, capability, tmp_path):
+    """Return what is in kernels' machine code, after what is asserted of that of every kernel."""
+    found = reports(forms, capability, tmp_path)
+    for form, of_it in zip(forms, found, strict=True):
+        assert not of_it.spills, form
+        assert of_it.ptx_version <= (9, 0)
+        assert of_it.registers <= most_registers(form), form
     return found
 
 
@@ -94,21 +129,20 @@ needs_disassembler = pytest.mark.skipif(nvdisasm() is None, reason="needs nvdisa
 
 @needs_disassembler
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("name", FORMS)
-def test_every_form(name, capability, tmp_path):
-    assert well_made(FORMS[name], capability, tmp_path).has("STG")
+def test_every_form(capability, tmp_path):
+    assert all(x.has("STG") for x in well_made(list(FORMS.values()), capability, tmp_path))
 
 
 @needs_disassembler
 def test_vectors_are_one_instruction(tmp_path):
-    found = report(FORMS["copy"], (9, 0), tmp_path)
+    (found,) = reports([FORMS["copy"]], (9, 0), tmp_path)
     assert found.has("LDG.E.128", "STG.E.128")
 
 
 @needs_disassembler
 def test_shared_memory_and_barriers(tmp_path):
-    for name in ("row_sums", "transpose"):
-        assert report(FORMS[name], (9, 0), tmp_path).has("STS", "LDS", "BAR.SYNC")
+    forms = [FORMS[name] for name in ("row_sums", "transpose")]
+    assert all(x.has("STS", "LDS", "BAR.SYNC") for x in reports(forms, (9, 0), tmp_path))
 
 
 @pytest.mark.parametrize("stored", ELEMENTS)
@@ -201,9 +235,11 @@ def test_every_tile(stored, along, capability, tmp_path):
     """No spills, the instructions that are meant, PTX that drivers of CUDA 13 read."""
     element = ELEMENTS[stored]
     unit = UNITS.get(stored, "simt")
+    forms = []
     for size in TILES[unit, element.itemsize]:
         lanes = min(16 // element.itemsize, min(size[:2]) * size[2] // 256)
-        found = well_made(contraction_form(stored, size, along, lanes), capability, tmp_path)
+        forms.append(contraction_form(stored, size, along, lanes))
+    for found in well_made(forms, capability, tmp_path):
         assert found.has("LDGSTS", *OPCODES.get(unit, ()))
         assert not found.has("LDG.") or unit == "simt"
 
@@ -221,9 +257,11 @@ def test_every_tile(stored, along, capability, tmp_path):
 )
 def test_other_integers(stored, along, capability, tmp_path):
     itemsize = ELEMENTS[stored].itemsize
+    forms = []
     for size in TILES["simt", itemsize]:
         lanes = min(16 // itemsize, min(size[:2]) * size[2] // 256)
-        found = well_made(contraction_form(stored, size, along, lanes), capability, tmp_path)
+        forms.append(contraction_form(stored, size, along, lanes))
+    for found in well_made(forms, capability, tmp_path):
         assert found.has("LDGSTS", "LOP3" if stored == "bool" else "IMAD")
 
 
@@ -233,29 +271,30 @@ def test_other_integers(stored, along, capability, tmp_path):
 @pytest.mark.parametrize("unit", ["tf32", "tf32x3"])
 def test_tf32(unit, along, capability, tmp_path):
     large, small = TILES[unit, 4]
+    forms = []
     for size, wide in ((large, False), (large, True), (small, False)):
         form = contraction_form("float32", size, along, 4, wide)
-        form = replace(form, tile=replace(form.tile, unit=unit))
-        assert well_made(form, capability, tmp_path).has("HMMA.1688.F32.TF32", "LDGSTS")
+        forms.append(replace(form, tile=replace(form.tile, unit=unit)))
+    for found in well_made(forms, capability, tmp_path):
+        assert found.has("HMMA.1688.F32.TF32", "LDGSTS")
 
 
 @needs_disassembler
 @pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("stored", ["float64", "float32", "float16", "complex128", "int8"])
-def test_split_sums(stored, capability, tmp_path):
+def test_split_sums(capability, tmp_path):
     """Tiles whose sums go into a workspace, in the dtype that they are added in."""
-    unit, element = UNITS.get(stored, "simt"), ELEMENTS[stored]
-    (size, *_) = TILES[unit, element.itemsize]
-    lanes = min(16 // element.itemsize, min(size[:2]) * size[2] // 256)
-    form = contraction_form(stored, size, ("terms", "lines"), lanes)
-    total = ELEMENTS[element.arithmetic]
-    form = replace(
-        form,
-        partial=True,
-        stored=(stored, stored, total.name),
-        alignment=(*form.alignment[:2], total.itemsize),
-    )
-    assert well_made(form, capability, tmp_path).has("STG", *OPCODES.get(unit, ()))
+    forms = []
+    for stored in ("float64", "float32", "float16", "complex128", "int8"):
+        element = ELEMENTS[stored]
+        (size, *_) = TILES[UNITS.get(stored, "simt"), element.itemsize]
+        lanes = min(16 // element.itemsize, min(size[:2]) * size[2] // 256)
+        form = contraction_form(stored, size, ("terms", "lines"), lanes)
+        total = ELEMENTS[element.arithmetic]
+        alignment = (*form.alignment[:2], total.itemsize)
+        types = (stored, stored, total.name)
+        forms.append(replace(form, partial=True, stored=types, alignment=alignment))
+    for form, found in zip(forms, well_made(forms, capability, tmp_path), strict=True):
+        assert found.has("STG", *OPCODES.get(form.tile.unit, ()))
 
 
 @needs_disassembler
@@ -265,7 +304,6 @@ def test_steps_with_unrounded_intermediates(stored, capability, tmp_path):
     """Floats of two bytes into float32, and float32 by the tensor cores into two bytes."""
     form = contraction_form(stored, TILES["hmma", 2][0], ("terms", "lines"), 8)
     first = replace(form, stored=(stored, stored, "float32"), alignment=(16, 16, 4))
-    assert well_made(first, capability, tmp_path).has("HMMA.16816.F32", "LDGSTS")
     unit = "tf32" if stored == "bfloat16" else "tf32x3"
     form = contraction_form("float32", TILES[unit, 4][0], ("terms", "lines"), 4)
     last = replace(
@@ -274,7 +312,9 @@ def test_steps_with_unrounded_intermediates(stored, capability, tmp_path):
         stored=("float32", "float32", stored),
         alignment=(16, 16, 2),
     )
-    assert well_made(last, capability, tmp_path).has("HMMA.1688.F32.TF32", "LDGSTS")
+    halves, rests = well_made([first, last], capability, tmp_path)
+    assert halves.has("HMMA.16816.F32", "LDGSTS")
+    assert rests.has("HMMA.1688.F32.TF32", "LDGSTS")
 
 
 @needs_disassembler
@@ -284,22 +324,22 @@ def test_steps_with_unrounded_intermediates(stored, capability, tmp_path):
     [("float16", "hmma"), ("float64", "dmma"), ("complex128", "dmma"), ("float32", "tf32")],
 )
 def test_a_tile_without_vectors(stored, unit, capability, tmp_path):
+    forms = []
     for wide in (False, True):
         (size, *_) = tiles(unit, ELEMENTS[stored].itemsize, capability, wide)
         form = contraction_form(stored, size, ("terms", "lines"), 1, wide)
         form = replace(form, tile=replace(form.tile, unit=unit))
-        form = replace(form, alignment=(ELEMENTS[stored].alignment,) * 3)
-        well_made(form, capability, tmp_path)
+        forms.append(replace(form, alignment=(ELEMENTS[stored].alignment,) * 3))
+    well_made(forms, capability, tmp_path)
 
 
 @needs_disassembler
-@pytest.mark.parametrize("name", ["matmul", "transpose", "stacks", "uneven_stacks"])
-def test_wide_kernels_divide_in_32_bits(name, tmp_path):
+def test_wide_kernels_divide_in_32_bits(tmp_path):
     """A division of 64 bits takes some hundred instructions, by way of floating point."""
-    wide = replace(FORMS[name], wide=True)
-    assert not any(
-        op.startswith(("I2F", "CALL")) for op in well_made(wide, (9, 0), tmp_path).opcodes
-    )
+    names = ("matmul", "transpose", "stacks", "uneven_stacks")
+    wide = [replace(FORMS[name], wide=True) for name in names]
+    for found in well_made(wide, (9, 0), tmp_path):
+        assert not any(op.startswith(("I2F", "CALL")) for op in found.opcodes)
 
 
 def test_vast_indices():

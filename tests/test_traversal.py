@@ -140,6 +140,57 @@ def test_any_number_of_threads_gives_the_same_bits(equation):
     assert len(results) == 1
 
 
+def test_long_rows_from_memory_are_read_by_blocks():
+    blocks = path_of("ij->i", i=500, j=4001).form.block
+    assert blocks
+    assert blocks == path_of("i,i->", i=10**7).form.block
+    assert not path_of("ij->i", i=5000, j=101).form.block  # short
+    assert not path_of("ij,j->i", i=6000, j=6000).form.block  # several rows a pass
+    assert not path_of("ij->i", "D", i=500, j=4001).form.block  # taken apart
+    assert not path_of("i->", i=10**6).form.block  # in the last cache
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "e", "D", "i2", "?", "u1", "i8"])
+@pytest.mark.parametrize("beyond", [1, 31, 67])
+def test_blocks_of_odd_lengths_anywhere_in_memory(dtype, beyond):
+    kind = np.dtype(dtype)
+    n = 5_400_000 // kind.itemsize + beyond
+    memory = np.zeros(3 * n * kind.itemsize + 1, "u1")
+    a = memory[1:].view(dtype).reshape(3, n)
+    a[:, RNG.integers(0, n, 1000)] = 1  # no more than float16 holds
+    count = (a != 0).sum(1)
+    out = np.full(3, 7, dtype)
+    with config(jit="always"):
+        rows, products = einsum("ij->i", a, out=out), einsum("ij,ij->", a, a)
+    np.testing.assert_array_equal(rows, count.astype(dtype))
+    np.testing.assert_array_equal(products, count.sum().astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "D"])
+def test_long_sums_have_no_larger_errors_than_pairwise_ones(dtype):
+    def errors(total, n=3_000_017):
+        for seed in range(8):
+            a = np.random.default_rng(seed).standard_normal(n).astype(dtype)
+            yield abs(complex(total(a)) - complex(a.astype("G").sum())) ** 2
+
+    with config(jit="always"):
+        ours, pairwise = (sum(errors(total)) for total in (lambda a: einsum("i->", a), np.sum))
+    assert ours <= pairwise
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "D"])
+@pytest.mark.parametrize("values", [(np.inf,), (-np.inf,), (np.nan,), (np.inf, -np.inf)])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_infinite_and_undefined_terms_of_long_sums(dtype, values):
+    a = np.ones(300_001, dtype)
+    a[10_007 : 10_007 + 100_000 * len(values) : 100_000] = values
+    with config(jit="always"):
+        np.testing.assert_array_equal(einsum("i->", a), a.sum())
+        if dtype != "D":  # an infinite number times 0j is undefined
+            rows = einsum("ij,j->i", np.stack([a] * 9), np.ones_like(a))
+            np.testing.assert_array_equal(rows[3], a.sum())
+
+
 def test_shapes_share_their_kernels():
     for equation in EQUATIONS:
         if equation == "iij->j":

@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 
 import fastein
 import fastein_cuda
+from fastein_cuda import compiler
+from fastein_cuda.elements import ELEMENTS
+from fastein_cuda.loops import Loops
+from fastein_cuda.machine import Machine
+from fastein_cuda.schedule import schedule
 
 CASES = {
     "small": ("ij,jk->ik", ((2, 2), (2, 2)), "float64"),
@@ -41,3 +48,31 @@ class Families:
     def time_call(self, case: str) -> None:
         result = fastein.einsum(self.equation, *self.operands)
         self.device.wait(result.stream)
+
+
+class Compiling:
+    """From the loops of a matrix product to machine code, for which no device is needed."""
+
+    param_names = ("dtype",)
+    params = (["float64", "float32", "float16", "complex64", "int32"],)
+    repeat = 3
+    number = 1
+
+    def setup(self, dtype: str) -> None:
+        if find_spec("numba_cuda") is None:
+            raise NotImplementedError("there is no compiler here")
+        element, n = ELEMENTS[dtype], 4096
+        row, step = n * element.itemsize, element.itemsize
+        loops = Loops(
+            (n, n, n),
+            ((row, 0, step), (0, step, row), (row, step, 0)),
+            (False, False, True),
+            (dtype,) * 3,
+            element.arithmetic,
+            (element.alignment,) * 3,
+        )
+        self.form = schedule(loops, Machine((9, 0), 132, 227 << 10)).form
+        self.time_build(dtype)
+
+    def time_build(self, dtype: str) -> None:
+        compiler.build(self.form, (9, 0))

@@ -117,7 +117,7 @@ cdef void in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n, bint
 cdef inline void pair_in_chunks(Header *nest, char **p, Py_ssize_t *step, Py_ssize_t n,
                                 bint first) noexcept nogil:
     """One loop as the inner one of a pair."""
-    cdef Py_ssize_t count, left = n
+    cdef Py_ssize_t left = n
     cdef int k
     while left > CHUNK:
         nest.pair(p, step, step, 1, CHUNK, first)

@@ -75,7 +75,7 @@ cdef inline element product(element **p, Py_ssize_t *s, Py_ssize_t i, int nin) n
 
 # --- sums -----------------------------------------------------------------------------------
 # Long sums of floats are four sums at once: an addition waits four cycles for the one before it.
-# Long doubles, which no vector holds, go through the strided loops: quarters of a power of two would
+# Long doubles, which no vector holds, go through the strided loops: quarters of powers of two would
 # only meet in the same sets of the cache.
 
 cdef inline Py_ssize_t quarter(Py_ssize_t n, element *kind) noexcept nogil:

@@ -20,7 +20,9 @@ cdef class KernelRun(Run):
     cdef Py_ssize_t part_bytes
     cdef LoopNest sums              # adds up the parts, by the baseline nest
     cdef Header header
+    cdef object rounded             # the dtype of one sum of floats, which is added up exactly
     cdef object narrowed            # layouts of wide sums and of the result, where they differ
 
     cdef int run(self, char **data, Py_ssize_t threads) except -1
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1
+    cdef void add_up(self, char *partial, char *result) noexcept

@@ -6,6 +6,7 @@ How, the `Traversal` says (see `fastein.cpu.traversal`). The kernel is a generat
 there is one, the baseline nest.
 """
 from libc.stdint cimport uintptr_t
+from libc.string cimport memcpy
 cimport numpy as cnp
 
 from math import prod
@@ -51,6 +52,26 @@ cdef void in_parts(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
         own[all.nin] = data[all.nin] + part * all.step
         all.function(own, size, stride, all.scratch, units * part // all.parts * all.grain,
                      min(all.n, units * (part + 1) // all.parts * all.grain))
+
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef void add_exactly(real *parts, Py_ssize_t n, Py_ssize_t step, char *total) noexcept nogil:
+    """Add up partial results and what each addition rounds off (Knuth's two-sum)."""
+    cdef real found = parts[0], lost = 0, before, seen
+    cdef Py_ssize_t k
+    for k in range(1, n):
+        before = found
+        found += parts[k * step]
+        seen = found - before
+        lost += (before - (found - seen)) + (parts[k * step] - seen)
+    # what is lost of an infinite sum is NaN
+    if lost == lost:
+        found += lost
+    memcpy(total, &found, sizeof(real))
 
 
 cdef class KernelRun(Run):
@@ -107,6 +128,8 @@ cdef class KernelRun(Run):
             dtype, (self.parts, *shape),
             (((0, *labels), (self.parts, *shape), (self.part_bytes, *partial)),),
             labels, partial if nest.is_half else result)
+        if sums.rank == 1 and dtype.kind in "fc":
+            self.rounded = dtype
         order, _ = loop_order(sums, MACHINE)
         self.sums = sums.ordered(order)
         prepare(&self.header, self.sums)
@@ -138,7 +161,7 @@ cdef class KernelRun(Run):
         cdef Parts all = Parts(self.function, self.scratch, self.nest.nin, self.nest.size[0],
                                self.grain, self.parts, self.part_bytes)
         cdef char *own[MOST_OPERANDS]
-        cdef char *ends[2]
+        cdef char *end
         cdef int k
         # behind the partial results, room for their sum where it is not yet the result
         cdef char *room = <char *>take((self.parts + 1) * self.part_bytes)
@@ -148,23 +171,39 @@ cdef class KernelRun(Run):
             for k in range(self.nest.nin):
                 own[k] = data[k]
             own[self.nest.nin] = room
-            ends[0] = room
-            ends[1] = data[self.nest.nin]
+            end = data[self.nest.nin]
             if self.narrowed is not None:
-                ends[1] = room + self.parts * self.part_bytes
+                end = room + self.parts * self.part_bytes
             if self.parts:
                 share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1,
                       self.seconds)
-                with nogil:
-                    baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
-                             0, self.sums.size[0] if self.sums.rank else 1)
+                self.add_up(room, end)
             else:
                 self.run(own, threads)
             if self.narrowed is not None:
                 wide, narrow = self.narrowed
                 with np.errstate(all="ignore"):
                     cnp.PyArray_CopyInto((<Placed>narrow).at(data[self.nest.nin]),
-                                         (<Placed>wide).at(ends[1]))
+                                         (<Placed>wide).at(end))
         finally:
             give_back(room)
         return 0
+
+    cdef void add_up(self, char *partial, char *result) noexcept:
+        """Add up partial results, in order."""
+        cdef char *ends[2]
+        cdef int k, components
+        ends[0], ends[1] = partial, result
+        if self.rounded is None:
+            with nogil:
+                baseline(ends, self.sums.size, self.sums.stride, <char *>&self.header,
+                         0, self.sums.size[0] if self.sums.rank else 1)
+            return
+        components = 2 if self.rounded.kind == "c" else 1
+        for k in range(components):
+            if self.rounded.itemsize == 4 * components:
+                add_exactly[float](<float *>partial + k, self.parts, components,
+                                   result + k * sizeof(float))
+            else:
+                add_exactly[double](<double *>partial + k, self.parts, components,
+                                    result + k * sizeof(double))

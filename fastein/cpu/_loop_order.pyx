@@ -8,7 +8,7 @@ from .._nest cimport LoopNest
 from ._loop_pairs cimport may_pair
 
 cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
-cdef double NEAR = 0.35  # of the time of a strided access, in maps where all stays in cache
+cdef double NEAR = 0.5  # of the time of a strided access, in maps where all stays in cache
 # Of the overhead of a run, where two loops go together over an output: each row, and each pair.
 cdef double ROW = 0.2
 cdef double PAIR = 2.0

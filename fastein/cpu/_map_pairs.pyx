@@ -216,6 +216,23 @@ cdef void scaled_each(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssiz
     scale_each[element](p[2], outer[2], p[a], outer[a], p[x], outer[x], m, n, first)
 
 
+cdef hot multiply_each(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *b,
+                       Py_ssize_t sb, Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
+    """``out[j] (+)= a[j] * b[j]``, contiguous rows."""
+    cdef Py_ssize_t i, _
+    for _ in range(m):
+        for i in range(n):
+            put[element](&out[i], times[element](a[i], b[i]), first)
+        a = ahead[element](a, sa)
+        b = ahead[element](b, sb)
+        out = ahead[element](out, so)
+
+
+cdef void multiplied_each(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m,
+                          Py_ssize_t n, bint first) noexcept nogil:
+    multiply_each[element](p[2], outer[2], p[0], outer[0], p[1], outer[1], m, n, first)
+
+
 cdef enum:
     GATHERED = 512  # elements of a row that are brought together at once
     SHARING = 3     # rows from which that is repaid
@@ -311,6 +328,7 @@ cdef struct Pairs:
     pair_t multiplied_rows
     pair_t copied
     pair_t scaled_each
+    pair_t multiplied_each
     pair_t scaled_gathered
     pair_t short_rows
 
@@ -319,7 +337,8 @@ cdef inline Pairs pairs_of(element *kind) noexcept nogil:
     return Pairs(
         <pair_t>added_rows[element], <pair_t>scaled_rows[element],
         <pair_t>multiplied_rows[element], <pair_t>copied[element], <pair_t>scaled_each[element],
-        <pair_t>scaled_gathered[element], <pair_t>short_rows[element])
+        <pair_t>multiplied_each[element], <pair_t>scaled_gathered[element],
+        <pair_t>short_rows[element])
 
 
 cdef Pairs[KINDS] _pairs = [
@@ -353,6 +372,8 @@ cdef pair_t maps_for(LoopNest nest, Pairs *pairs) noexcept:
         return NULL if has_contiguous_rows(nest, 2) else pairs.copied
     if has_short_rows(nest):
         return pairs.short_rows
+    if has_contiguous_rows(nest, 3):
+        return pairs.multiplied_each
     a = 0 if nest.stride[last] == 0 else 1
     x = 1 - a
     if nest.stride[a * rank + last] or nest.stride[2 * rank + last] != nest.itemsize:

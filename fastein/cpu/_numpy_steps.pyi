@@ -1,8 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ._placed import Placed
 from ._runtime import NestStep, Step
+
+def quietly(steps: Sequence[Step]) -> tuple[Step, ...]: ...
+def may_warn(step: Step) -> bool: ...
+
+class QuietSteps(Step):
+    def __init__(self, steps: tuple[Step, ...]) -> None: ...
 
 class ClearStep(Step):
     def __init__(self, target: int, layout: Placed) -> None: ...

@@ -3,6 +3,7 @@
 """Steps of a plan that go through NumPy."""
 cimport numpy as cnp
 
+from itertools import groupby
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +16,31 @@ cnp.import_array()
 _quiet = np.errstate  # einsum never raises the warnings that NumPy's own functions do
 
 
+def quietly(steps):
+    """The steps of a plan, conversions in a row that might raise warnings as one step."""
+    arranged = []
+    for warns, group in groupby(steps, may_warn):
+        arranged.extend([QuietSteps(tuple(group))] if warns else group)
+    return tuple(arranged)
+
+
+def may_warn(step):
+    return isinstance(step, ConvertStep) and not (<ConvertStep>step).keeps_values
+
+
+cdef class QuietSteps(Step):
+    cdef tuple steps
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    cdef int perform(self, char **slots) except -1:
+        with _quiet(all="ignore"):
+            for step in self.steps:
+                (<Step>step).perform(slots)
+        return 0
+
+
 cdef class ClearStep(Step):
     cdef int target
     cdef Placed layout
@@ -24,8 +50,7 @@ cdef class ClearStep(Step):
         self.layout = layout
 
     cdef int perform(self, char **slots) except -1:
-        with _quiet(all="ignore"):
-            cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
+        cnp.PyArray_FillWithScalar(self.layout.at(slots[self.target]), 0)
         return 0
 
 
@@ -34,17 +59,21 @@ cdef class ConvertStep(Step):
     cdef int target
     cdef Placed read
     cdef Placed written
+    cdef bint keeps_values
 
     def __init__(self, int source, int target, Placed read, Placed written):
         self.source = source
         self.target = target
         self.read = read
         self.written = written
+        # From float to float there is a warning for signalling NaNs, unless bytes are but swapped.
+        self.keeps_values = np.can_cast(read.dtype, written.dtype, "safe") and (
+            read.dtype.kind in "biu"
+            or read.dtype.newbyteorder("=") == written.dtype.newbyteorder("="))
 
     cdef int perform(self, char **slots) except -1:
-        with _quiet(all="ignore"):
-            cnp.PyArray_CopyInto(self.written.at(slots[self.target]),
-                                 self.read.at(slots[self.source]))
+        cnp.PyArray_CopyInto(self.written.at(slots[self.target]),
+                             self.read.at(slots[self.source]))
         return 0
 
 

@@ -36,7 +36,8 @@ cdef enum:
     SHIFTED_LINES = 64      # of a column that one thread writes, at most
     FEWEST_LINES = 8        # of a column that it is worth while for
     AHEAD = 512             # bytes of a row between what is read and what is asked for
-    MOST_ROWS = 4 * LINE    # of a block that a kernel moves
+    MOST_ROWS = 8 * LINE    # of a block that a kernel moves
+    STAGE_LINES = 8         # of a column that are collected, at most
     TASKS = 8               # for each thread: one that is held up leaves its work to the others
     MOVED_RUN = 64 << 10    # bytes of a run that are copied at once
     NEAR_ROOM = LINES_ROOM + IMAGE + LINE   # for the blocks of one thread
@@ -128,7 +129,7 @@ cdef class Runner:
     cdef int lay_out_blocks(self, schedule, kernel) except -1:
         """Decide on blocks and fill the table."""
         cdef Problem *p = self.problem
-        cdef Py_ssize_t k, slots
+        cdef Py_ssize_t k, slots = 0
         cdef Py_ssize_t *table
         rows, columns = schedule.rows, schedule.columns
         p.move = moving(schedule.element)
@@ -153,10 +154,11 @@ cdef class Runner:
         self.choose_way(schedule)
         p.row_entries = min(p.rows, ENTRIES) + PADDING
         p.column_entries = min(p.columns, ENTRIES)
-        slots = p.column_block if p.way == SHIFTED else 0
+        if p.way == SHIFTED:
+            slots = p.side + p.column_block
         p.targets = 2 * p.row_entries + MOST_ROWS
-        p.table = <Py_ssize_t *>malloc(
-            (p.targets + p.column_entries + p.image_columns + slots) * sizeof(Py_ssize_t))
+        p.stages = p.targets + p.column_entries + p.image_columns
+        p.table = <Py_ssize_t *>malloc((p.stages + slots) * sizeof(Py_ssize_t))
         if p.table == NULL:
             raise MemoryError()
         k = fill(p.table, rows, 1, p.row_entries)
@@ -169,8 +171,9 @@ cdef class Runner:
         table += p.column_entries
         for k in range(p.image_columns):
             table[k] = k * p.pitch
-        for k in range(slots):
-            table[p.image_columns + k] = k * 2 * LINE
+        table = p.table + p.stages
+        for k in range(slots):  # the lines of a tile's columns, then one of each column
+            table[k] = k * (p.stage_lines + 1) * LINE if k < p.side else (k - p.side) * LINE
         return 0
 
     cdef void ask_ahead(self, Py_ssize_t count, outer):
@@ -216,7 +219,8 @@ cdef class Runner:
             p.way = SHIFTED
             p.column_block = SHIFTED_COLUMNS
             p.row_block = SHIFTED_LINES * p.side
-            p.room = LINES_ROOM + max(<Py_ssize_t>IMAGE, p.column_block * 2 * LINE) + LINE
+            p.stage_lines = min(<Py_ssize_t>STAGE_LINES, IMAGE // (p.side * LINE) - 1)
+            p.room = LINES_ROOM + IMAGE + p.column_block * LINE
         # tiles have a whole line of rows, written at once where vectors are that long
         p.overruns = p.transpose != NULL and (p.pitch >= LINE or self.writes_lines)
         return 0

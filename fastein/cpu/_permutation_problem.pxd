@@ -5,7 +5,7 @@ from ._streams cimport LINE
 
 cdef enum:
     MOST_LOOPS = 66
-    IMAGE = 20 << 10        # bytes of an image
+    IMAGE = 20 << 10        # bytes of an image, or of the columns that are collected
     LINES_ROOM = LINE * LINE    # room that a kernel needs
 
 cdef enum Way:              # how the result is written
@@ -33,7 +33,9 @@ cdef struct Problem:
     Py_ssize_t row_written  # bytes between rows in the result
     Py_ssize_t column_read
     Py_ssize_t side         # rows and columns of a tile
-    Py_ssize_t row_entries  # of the table: rows, rows asked for ahead, columns, image, lines
+    Py_ssize_t row_entries  # of the table: rows, rows asked for ahead, columns, image, ...
+    Py_ssize_t stages       # ... columns of a tile, where they are collected; lines that are kept
+    Py_ssize_t stage_lines  # of a column that are collected
     Py_ssize_t targets      # where columns begin in the table
     Py_ssize_t column_entries
     Py_ssize_t image_columns

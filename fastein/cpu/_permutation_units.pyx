@@ -8,7 +8,8 @@ is there, and for what it does not do, loops compiled ahead of time, in the same
 
 A result that streams is written in whole lines, past the caches. If all columns begin at the same
 place of a line, blocks begin where lines do, and are written from registers. If not, and columns
-are long, what a block leaves of a line is kept for the next block. If they are short, a block
+are long, some lines of each are collected in the first cache, from where whole lines are written;
+what a block leaves of a line is kept for the next block. If they are short, a block
 becomes an *image* in the first cache, from which columns are written, as one where they follow each
 other.
 """
@@ -17,12 +18,9 @@ from libc.string cimport memcpy
 
 from ._atomics cimport add
 from ._permutation_problem cimport (
-    ALIGNED, LINES_ROOM, MOST_LOOPS, PLAIN, SHIFTED, Problem,
+    ALIGNED, IMAGE, LINES_ROOM, MOST_LOOPS, PLAIN, SHIFTED, Problem,
 )
 from ._streams cimport LINE, fence, stream, to_line
-
-cdef enum:
-    SHIFTED_BLOCK = 4       # lines: what is left of a column is then in the first cache for a while
 
 cdef enum:                  # see fastein.cpu.permutation_kernel
     STORE = 0
@@ -38,11 +36,11 @@ cdef void block(Problem *p, char *source, char *to, char *result, Py_ssize_t row
     The entries of the table from `targets` on say where in `to` columns go.
     """
     cdef char *data[3]
-    cdef Py_ssize_t shape[6]
+    cdef Py_ssize_t shape[7]
     data[0], data[1], data[2] = source + column * p.column_read, to, result
-    shape[0], shape[1], shape[2], shape[4] = columns, rows, targets - row, way
-    shape[3] = p.targets + column - row
-    shape[5] = p.row_entries if p.streams else 0
+    shape[0], shape[1], shape[2], shape[5] = columns, rows, targets - row, way
+    shape[3], shape[4] = p.targets + column - row, p.stages - row
+    shape[6] = p.row_entries if p.streams else 0
     if p.transpose != NULL and rows >= p.side and columns >= p.side:
         p.transpose(data, shape, p.table + row, room, 0, 0)
     else:
@@ -111,10 +109,10 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
                        Py_ssize_t column, Py_ssize_t columns, char *room) noexcept nogil:
     """Move a block of long columns that begin anywhere in a line.
 
-    Each column has two lines: what is left of it from before, and what is new.
+    Each column has a line that is kept from one block to the next.
     """
-    cdef char *lines = room + LINES_ROOM
-    cdef Py_ssize_t slots = p.targets + p.column_entries + p.image_columns
+    cdef char *lines = room + LINES_ROOM + IMAGE
+    cdef Py_ssize_t slots = p.stages + p.side
     cdef Py_ssize_t *targets = p.table + p.targets + column
     cdef Py_ssize_t done = p.side, count, c, part
     cdef char *place
@@ -124,23 +122,19 @@ cdef void shifted_unit(Problem *p, char *source, char *result, Py_ssize_t row, P
             image_unit(p, source, result, row, count, column, columns, room)
             result, row, rows = result + count * p.size, row + count, rows - count
         return
-    block(p, source, lines + LINE, NULL, row, p.side, column, columns, slots, STORE, room)
+    block(p, source, lines, NULL, row, p.side, column, columns, slots, STORE, room)
     for c in range(columns):
         place = result + targets[c]
-        memcpy(place, lines + LINE, LINE - <Py_ssize_t>(<uintptr_t>place % LINE))
-        memcpy(lines, lines + LINE, LINE)
-        lines += 2 * LINE
+        memcpy(place, lines + c * LINE, LINE - <Py_ssize_t>(<uintptr_t>place % LINE))
     while rows - done >= p.side:
-        count = min((rows - done) // p.side, <Py_ssize_t>SHIFTED_BLOCK) * p.side
-        block(p, source, room + LINES_ROOM + LINE, result + done * p.size, row + done, count,
-              column, columns, slots, SHIFT, room)
+        count = min((rows - done) // p.side, p.stage_lines) * p.side
+        block(p, source, lines, result + done * p.size, row + done, count, column, columns, slots,
+              SHIFT, room)
         done += count
-    lines = room + LINES_ROOM + LINE
     for c in range(columns):
         place = result + targets[c] + done * p.size
         part = <Py_ssize_t>(<uintptr_t>place % LINE)
-        memcpy(place - part, lines - part, part)
-        lines += 2 * LINE
+        memcpy(place - part, lines + (c + 1) * LINE - part, part)
     if done < rows:
         image_unit(p, source, result + done * p.size, row + done, rows - done, column, columns,
                    room)

@@ -57,10 +57,10 @@ cdef void interleave(Problem *p, word *stages, Py_ssize_t step, Py_ssize_t lanes
                      char *result) noexcept nogil:
     cdef Py_ssize_t apart = step // <Py_ssize_t>sizeof(word), r, c, lane
     cdef word *source
-    cdef char *out
+    cdef char *out  # a complex64 is aligned to 4 bytes, not as a word of 8
     for c in range(count[COLUMNS]):
         for r in range(count[ROWS]):
             out = result + columns[c] + rows[r]
             source = stages + c * p.stage_pitch + r
-            for lane in range(lanes):  # pairs of floats lie at any multiple of one
-                memcpy(out + lane * <Py_ssize_t>sizeof(word), source + lane * apart, sizeof(word))
+            for lane in range(lanes):
+                memcpy(out + lane * sizeof(word), &source[lane * apart], sizeof(word))

@@ -78,8 +78,18 @@ cdef extern from *:
         timespec_get(&now, TIME_UTC);
         return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
+    static double fastein_worked(void)
+    {
+    #if defined(CLOCK_THREAD_CPUTIME_ID)
+        struct timespec now;
+        if (!clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now))
+            return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+    #endif
+        return 0.0;
+    }
     """
     double clock "fastein_seconds" () noexcept nogil
+    double worked "fastein_worked" () noexcept nogil  # that this thread has, as far as is known
 
 cdef enum:
     MOST_THREADS = 1024
@@ -112,11 +122,13 @@ cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
 cdef long long _callers = 0     # threads of others that are in `run_shared`
 cdef double _last_end = 0.0     # when a call that was shared came to its end
+cdef double _last_worked = 0.0  # ... and how long its thread had worked by then
 
 # To wake a thread can take the caller 10 us and the thread 50 us (on a virtual machine, whose cores
-# stop when they are idle). It pays for long calls, and in a row of calls, in which the thread stays
-# awake.
+# stop when they are idle), and less if the caller has not slept itself. It pays for long calls, and
+# in a row of calls, in which the thread stays awake.
 cdef double WAKE_SECONDS = 2e-4
+cdef double BUSY_SECONDS = 5e-5  # where the caller has worked since the last call
 cdef double ROW_SECONDS = 3e-5  # from one call to the next: what a thread spins for
 cdef object _starting = allocate_lock()
 
@@ -228,18 +240,29 @@ cdef inline bint hand_over(Mailbox *box, Job *job, bint wakes) noexcept nogil:
     return True
 
 
+cdef bint wakes_threads(double seconds) noexcept nogil:
+    """Whether a call that takes one thread so many seconds wakes threads that sleep."""
+    cdef double gap
+    if seconds >= WAKE_SECONDS:
+        return True
+    gap = clock() - _last_end
+    if gap < ROW_SECONDS:
+        return gap >= 0  # the clock may be set back
+    return seconds >= BUSY_SECONDS and worked() - _last_worked > gap / 2
+
+
 cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogil:
     """Do a job together with so many idle threads, the caller doing its part.
 
     Other threads that call meanwhile count among them: where a pool of threads calls, each of
     them keeps a core busy already.
     """
-    global _last_end
+    global _last_end, _last_worked
     cdef Py_ssize_t handed = 0, k
     cdef bint wakes
     helpers -= add(&_callers, 1)
     if helpers > 0:
-        wakes = seconds >= WAKE_SECONDS or 0 <= clock() - _last_end < ROW_SECONDS
+        wakes = wakes_threads(seconds)
         job.cpu = current_cpu()
         for k in range(_threads):
             if handed >= helpers:
@@ -251,7 +274,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogi
             if swap(&_mailboxes[k].job, <long long>job, IDLE):
                 add(&job.settled, 1)
         wait_for(&job.settled, 0)
-        _last_end = clock()
+        _last_end, _last_worked = clock(), worked()
     add(&_callers, -1)
 
 

@@ -220,7 +220,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
 
     from fastein.cpu import primitives, vector_primitives
 
-    names = ("gathered", "operand", "output", "wide", "zero")
+    names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
     whole = ("across", "column", "laced", "picked", "tile", "zeros")
     memory = ("fence", "lead", "prefetch", "stream")
     return {

@@ -4,22 +4,24 @@ The rows of a block lie along the operand's unit stride; its columns are to lie 
 result's. A kernel, one for each size of elements, is driven by a table of offsets in bytes and
 serves every permutation of such elements. In the ABI of all kernels ``data[0]`` is the operand,
 ``data[1]`` what is written, ``strides`` the table, and ``shape`` is ``columns, rows, targets,
-results, way, ahead``:
+results, stages, way, ahead``:
 
 * ``table[r]`` says where row r begins, ``table[targets + c]`` where column c is written;
 * ``way`` is `STORE`; or `STREAM`: columns are written past the caches, and must be aligned to
   vectors; or `SHIFT`, see below;
-* ``scratch`` has room for a line of as many rows as a line has elements;
+* ``scratch`` has room for a line of as many rows as a line has elements; if columns are shifted,
+  behind 4 KB;
 * unless ``ahead`` is 0, ``table[ahead + r]`` is where row r is some lines further on, to be
   prefetched; where rows end, it is row ``r + rows`` that is. There are entries for that many.
 
 A block has at least a line's worth of rows and columns. Tiles at its ends overlap the others.
 
-To `SHIFT` is to stream columns that begin anywhere in a line. Each has two lines in ``data[1]``, of
-which ``table[targets + c]`` is the second. What is new of the column goes there; before it stands
-what is left from the block before. A whole line of both together goes to ``data[2]``, where
-``table[results + c]`` says where the column begins; it is the line in which the new part begins.
-The number of rows is a multiple of a line's.
+To `SHIFT` is to stream columns that begin anywhere in a line. Each has a line in ``data[1]``, at
+``table[targets + c]``, with the last elements before the block, of which a part has not been
+written. The tiles of some columns are collected behind such lines, at ``table[stages + c]`` in
+``scratch`` for column c of a tile; then whole lines of them go to ``data[2]``, where
+``table[results + c]`` says where the column goes on, and the last line becomes the one that is
+kept. The number of rows is a multiple of a line's.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 3
+VERSION = 4
 
 LINE = 64
 STORE, STREAM, SHIFT = range(3)
@@ -71,8 +73,9 @@ def source(element: str, isa: Isa) -> str:
 def permute(data, shape, strides, scratch, begin, end):
     source, target, result = operand(data, 0, byte), output(data, 1, byte), output(data, 2, byte)
     columns, rows, targets, results = shape[0], shape[1], shape[2], shape[3]
-    way, ahead = shape[4], shape[5]
+    stages, way, ahead = shape[4], shape[5], shape[6]
     transpose_block(
-        source, target, result, strides, columns, rows, targets, results, way, ahead, scratch
+        source, target, result, strides, columns, rows, targets, results, stages, way, ahead,
+        scratch,
     )
 """

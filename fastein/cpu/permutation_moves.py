@@ -35,6 +35,8 @@ class Block(NamedTuple):
         How many there are, a line of elements at least.
     targets, results
         Column ``c`` is written at ``table[targets + c]``, and goes on at ``table[results + c]``.
+    stages
+        Where columns of a tile are collected, in lines behind `lines`, if they are shifted.
     way
         How (see `fastein.cpu.permutation_kernel`).
     ahead
@@ -52,6 +54,7 @@ class Block(NamedTuple):
     rows: Any
     targets: Any
     results: Any
+    stages: Any
     way: Any
     ahead: Any
     lines: Any
@@ -80,12 +83,13 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
         rows: Any,
         targets: Any,
         results: Any,
+        stages: Any,
         way: Any,
         ahead: Any,
         lines: Any,
     ) -> Any:
         """Transpose a block (see `Block`)."""
-        signature = types.none(source, target, result, table, *[word] * 6, lines)
+        signature = types.none(source, target, result, table, *[word] * 7, lines)
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             emit = Emitter(element, isa, context, builder)
@@ -114,9 +118,10 @@ class _Block:
         Tiles begin where lines of the first row do: unaligned pieces would meet lines twice.
         """
         emit, builder, side = self._emit, self._builder, self._side
-        # The step of a column between tiles: in place of a line of its own each has the same.
-        shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT))
-        self._step = builder.select(shifts, I64(0), I64(emit.size))
+        self._shifts = shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT))
+        self._stage = emit.move(self._what.lines, I64(LINE * LINE))
+        staged = emit.move(self._stage, I64(LINE))
+        self._to = builder.select(shifts, staged, self._what.target)
         first = emit.move(self._what.source, emit.entry(self._what.table, I64(0)))
         begin = builder.neg(emit.misalignment(first, side))
         last_column = builder.sub(self._what.columns, I64(side))
@@ -124,12 +129,13 @@ class _Block:
         done = emit.variable()
         with emit.loop(self._what.columns, side, begin) as place:
             column = emit.least(emit.most(place, I64(0)), last_column)
-            before = builder.load(done, typ=I64)
+            first = builder.sub(builder.load(done, typ=I64), column)
+            with builder.if_then(shifts):
+                self._take_up(column, first)
             with emit.loop(self._what.rows, side) as start:
-                row = emit.least(start, last_row)
-                self._tile(row, column)
-                with builder.if_then(shifts):
-                    self._shift(row, column, builder.sub(before, column))
+                self._tile(emit.least(start, last_row), column)
+            with builder.if_then(shifts):
+                self._shift(column, first)
             builder.store(builder.add(column, I64(side)), done)
 
     def _tile(self, row: Any, column: Any) -> None:
@@ -139,14 +145,14 @@ class _Block:
         if self._piece == self._vector == LINE:
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
             addresses = [self._row(at, number) for number in numbers]
-            self._piece_of_tile(addresses, row, I64(0), column)
+            self._piece_of_tile(addresses, row, I64(0), column, I64(0))
             return
         self._collect(at, row)
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
             corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
             addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
-            self._piece_of_tile(addresses, row, r, self._builder.add(column, c))
+            self._piece_of_tile(addresses, row, r, column, c)
 
     def _ask(self, at: Any, row: Any, column: Any) -> None:
         """Ask for the lines that are read later in the place of these.
@@ -168,7 +174,7 @@ class _Block:
 
     def _row(self, at: Any, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
-        return self._emit.move(at, self._emit.entry(self._what.table, number))
+        return self._place(at, number, I64(0))
 
     def _collect(self, at: Any, row: Any) -> None:
         """Copy a line of each row next to each other.
@@ -183,17 +189,19 @@ class _Block:
                 value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
                 self._write(emit.move(to, I64(start)), value, self._vector)
 
-    def _piece_of_tile(self, addresses: list[Any], row: Any, within: Any, column: Any) -> None:
-        """Transpose a piece of each of some rows, from one within a tile on; write the columns."""
+    def _piece_of_tile(
+        self, addresses: list[Any], row: Any, within: Any, column: Any, beyond: Any
+    ) -> None:
+        """Transpose a piece of each of some rows, from one within a tile on; write the columns.
+
+        They are those from `beyond` on behind `column`, the first one of the tile.
+        """
         emit, builder = self._emit, self._builder
         values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
-        to = emit.packed(self._what.target, within)
-        to = emit.move(to, builder.mul(row, self._step))
-        entries = builder.add(self._what.targets, column)
-        places = [
-            emit.move(to, emit.entry(self._what.table, builder.add(entries, I64(c))))
-            for c in range(len(values))
-        ]
+        to = emit.packed(emit.packed(self._to, within), row)
+        targets = builder.add(self._what.targets, column)
+        entries = builder.add(builder.select(self._shifts, self._what.stages, targets), beyond)
+        places = [self._place(to, entries, I64(c)) for c in range(len(values))]
 
         def write(store: Callable[[Any, Any], None]) -> None:
             for place, value in zip(places, values, strict=True):
@@ -203,24 +211,39 @@ class _Block:
             self._what.way, "==", STREAM, lambda: write(emit.stream), lambda: write(emit.store)
         )
 
-    def _shift(self, row: Any, column: Any, first: Any) -> None:
-        """Write lines of the result, each from the ends of what is left and what has come.
+    def _take_up(self, column: Any, first: Any) -> None:
+        """Have the columns of a tile, from number `first` on, begin with what is left of them."""
+        with self._emit.loop(I64(self._side), start=first) as c:
+            stage = self._place(self._stage, self._what.stages, c)
+            self._copy_line(stage, self._rest(column, c), streams=False)
 
-        The columns before `first` have been written. A column has two lines of its own, the second
-        of which the tile has filled; that one becomes what is left.
+    def _shift(self, column: Any, first: Any) -> None:
+        """Write lines of the result from the columns of tiles; keep what is left of each column.
+
+        The columns before number `first` have been written. Lines begin anywhere in what was
+        collected: read at once after tiles were written, they would wait for these.
         """
         emit, builder, what = self._emit, self._builder, self._what
-        offset = emit.times(row, emit.size)
+        length = emit.times(what.rows, emit.size)
         with emit.loop(I64(self._side), start=first) as c:
-            number = builder.add(column, c)
-            target = emit.entry(what.table, builder.add(what.targets, number))
-            new = emit.move(what.target, target)
-            entry = emit.entry(what.table, builder.add(what.results, number))
-            place = emit.move(what.result, builder.add(entry, offset))
-            beyond = builder.and_(builder.ptrtoint(place, I64), I64(LINE - 1))
-            back = builder.neg(beyond)
-            self._copy_line(emit.move(place, back), emit.move(new, back), streams=True)
-            self._copy_line(emit.move(new, I64(-LINE)), new, streams=False)
+            stage = self._place(self._stage, what.stages, c)
+            result = self._place(what.result, builder.add(what.results, column), c)
+            beyond = builder.and_(builder.ptrtoint(result, I64), I64(LINE - 1))
+            to = emit.move(result, builder.neg(beyond))
+            begin = emit.move(stage, builder.sub(I64(LINE), beyond))
+            with emit.loop(length, LINE) as done:
+                self._copy_line(emit.move(to, done), emit.move(begin, done), streams=True)
+            self._copy_line(self._rest(column, c), emit.move(stage, length), streams=False)
+
+    def _rest(self, column: Any, c: Any) -> Any:
+        """Return where a line is kept of which a column has written a part."""
+        what = self._what
+        return self._place(what.target, self._builder.add(what.targets, column), c)
+
+    def _place(self, base: Any, entries: Any, number: Any) -> Any:
+        return self._emit.move(
+            base, self._emit.entry(self._what.table, self._builder.add(entries, number))
+        )
 
     def _copy_line(self, to: Any, source: Any, streams: bool) -> None:
         builder, vector = self._builder, ir.VectorType(I64, self._vector // 8)

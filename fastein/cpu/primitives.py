@@ -21,6 +21,7 @@ Importing this module imports Numba; only :mod:`fastein.cpu.compiler` does, when
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -137,6 +138,47 @@ def zero(typingctx: Any, dtype: Any) -> Any:
         return ir.Constant(register_type(element.dtype), None)
 
     return element(dtype), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exact_sum(typingctx: Any, total: Any, lost: Any, part: Any) -> Any:
+    """Return ``total + part``, and `lost` with what that addition rounds off (Knuth's two-sum)."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def add(total: Any, lost: Any, part: Any) -> tuple[Any, Any]:
+            # without flags: nothing of this may be reordered
+            found = builder.fadd(total, part)
+            seen = builder.fsub(found, total)
+            missed = builder.fsub(total, builder.fsub(found, seen))
+            missed = builder.fadd(missed, builder.fsub(part, seen))
+            return found, builder.fadd(lost, missed)
+
+        return context.make_tuple(builder, sig.return_type, _by_parts(builder, add, args))
+
+    return types.UniTuple(total, 2)(total, lost, part), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def whole_sum(typingctx: Any, total: Any, lost: Any) -> Any:
+    """Return a sum with what it has lost; that is NaN where the sum is infinite."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def add(total: Any, lost: Any) -> tuple[Any]:
+            known = builder.fcmp_ordered("ord", lost, lost)
+            return (builder.select(known, builder.fadd(total, lost), total),)
+
+        return _by_parts(builder, add, args)[0]
+
+    return total(total, lost), lower
+
+
+def _by_parts(builder: Any, function: Callable[..., Any], values: Sequence[Any]) -> list[Any]:
+    """Apply a function of real numbers to the parts of complex ones, or to real ones."""
+    if not isinstance(values[0].type, ir.LiteralStructType):
+        return list(function(*values))
+    pairs = [parts_of(builder, value) for value in values]
+    reals, imaginaries = (function(*[pair[k] for pair in pairs]) for k in (0, 1))
+    return [complex_of(builder, *both) for both in zip(reals, imaginaries, strict=True)]
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -60,7 +60,7 @@ class CpuTarget:
             return _runtime.Executable(plan, "python", ObjectRun(plan))
         layouts = [*plan.operands, *[x.layout for x in plan.buffers], plan.result]
         steps = [_runnable(step, layouts) for step in plan.steps]
-        return _runtime.Executable(plan, "loops", steps)
+        return _runtime.Executable(plan, "loops", _numpy_steps.quietly(steps))
 
 
 def _runnable(

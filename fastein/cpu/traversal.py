@@ -146,7 +146,7 @@ def _checked(stream: LoopNest, nest: LoopNest) -> Traversal:
         return _as_it_stands(nest)
     if stream.is_half and reached:
         return _by_way(stream)
-    found = form(stream)
+    found = form(stream, block_bytes=_block_bytes())
     return Traversal(stream, found, True, found.rows)
 
 
@@ -162,9 +162,14 @@ def _by_way(
 ) -> Traversal:
     """Return the traversal of a kernel that writes partial results, or wide ones."""
     partial = _partial(stream)
-    found = form(partial, shared, wide=stream.is_half)
+    found = form(partial, shared, wide=stream.is_half, block_bytes=_block_bytes())
     grain = 1 if parts else grain or found.rows
     return Traversal(partial, found, True, grain, block, parts, stream.strides[-1])
+
+
+def _block_bytes() -> int:
+    """Return the bytes of a sum that are read at once: as many vectors as add up independently."""
+    return 4 * host().vector_bytes
 
 
 def _tiled(tiled: Tiled) -> Traversal:
