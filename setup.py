@@ -66,7 +66,10 @@ extensions = [extension(path) for path in sorted(Path("fastein").rglob("*.pyx"))
 
 setup(
     ext_modules=cythonize(
-        extensions, build_dir="build/cython", nthreads=min(JOBS, len(extensions))
+        extensions,
+        build_dir="build/cython",
+        nthreads=min(JOBS, len(extensions)),
+        compiler_directives={"auto_pickle": False},
     ),
     cmdclass={"build_ext": BuildExt},
     options={"build_ext": {"parallel": JOBS}},
