@@ -183,6 +183,14 @@ def test_many_axes(dtype, equation, sizes):
             np.testing.assert_array_equal(einsum(equation, a, b, order=out), got)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("run_length", [1, 2, 3, 4, 8])
+def test_rows_in_short_runs(dtype, run_length):
+    """Such runs are moved as words, where they are of a word's size and moved as they are."""
+    a, b = numbers(dtype, (4, 13, 67)), numbers(dtype, (3, 5, 67, run_length), 1)
+    check("bsd,tkdl->tbskl", a, b)
+
+
 def test_only_out_is_written():
     a, b = numbers("float64", (50, 40)), numbers("float64", (40, 70), 1)
     for shape, part in (

@@ -116,6 +116,30 @@ class Gram:
         return best_seconds(lambda: np.matmul(a, a.T)) / best_seconds(self.call)
 
 
+class LongSums:
+    """Products of a few long vectors with each other; above 1 fastein is ahead of NumPy."""
+
+    params = ([8, 16, 32, 64, 128], ["float32", "float64"], ["ki,kj->ij", "ik,jk->ij"])
+    param_names = ("vectors", "dtype", "equation")
+    unit = "of NumPy's rate"
+    timeout = 120
+
+    def setup(self, vectors, dtype, equation):
+        steps = (1 << 22) // vectors
+        shape = (steps, vectors) if equation.startswith("k") else (vectors, steps)
+        self.arguments = equation, numbers(dtype, shape), numbers(dtype, shape)
+        with fastein.config(jit="always"):
+            self.call()
+
+    def call(self):
+        fastein.einsum(*self.arguments)
+
+    def track_rate(self, vectors, dtype, equation):
+        _, a, b = self.arguments
+        left, right = (a.T, b) if equation.startswith("k") else (a, b.T)
+        return best_seconds(lambda: np.matmul(left, right)) / best_seconds(self.call)
+
+
 class Tccg(_Share):
     """Tensors of quantum chemistry, with up to six axes in any order, in float32."""
 

@@ -96,19 +96,11 @@ cdef class Runner:
         For the rows and for the columns.
     """
 
-    def __cinit__(self):
-        self.problem = <Problem *>malloc(sizeof(Problem))
-        if self.problem == NULL:
-            raise MemoryError()
-        memset(self.problem, 0, sizeof(Problem))
-
     def __dealloc__(self):
-        if self.problem != NULL:
-            free(self.problem.table)
-        free(self.problem)
+        free(self.problem.table)
 
     def __init__(self, LoopNest nest, schedule, tiles, packs):
-        cdef Problem *p = self.problem
+        cdef Problem *p = &self.problem
         cdef Side *side
         cdef int s
         tile, blocks = schedule.tile, schedule.blocks
@@ -153,7 +145,7 @@ cdef class Runner:
 
     cdef int remember_table(self) except -1:
         """Have the tables ready if one block, not a large one, is all there is of a matrix."""
-        cdef Problem *p = self.problem
+        cdef Problem *p = &self.problem
         cdef Py_ssize_t rows = p.side[ROWS].free.total, columns = p.side[COLUMNS].free.total
         if rows > p.side[ROWS].block or columns > p.side[COLUMNS].block:
             return 0
@@ -169,15 +161,38 @@ cdef class Runner:
         """Run on arrays that have the nest's layout (nothing is checked)."""
         self.run(PyArray_BYTES(first), PyArray_BYTES(second), PyArray_BYTES(result))
 
+    cdef Way way_of(self) noexcept:
+        """Decide which threads do what."""
+        cdef Problem *p = &self.problem
+        cdef Way way
+        memset(&way, 0, sizeof(Way))
+        way.threads = settings.num_threads if self.work >= THREAD_WORK else 1
+        way.shares = p.batch.total
+        if p.lanes:
+            way.function = stacks
+            way.shares = stacks_of(p)
+        elif p.parts > 1:
+            way.function = splits
+            way.shares = way.threads = min(way.threads, p.batch.total * p.parts)
+            way.stage_bytes = split_bytes(p)
+        elif way.threads == 1 or self.by_matrix:
+            way.function = matrices
+        else:
+            way.function = tickets
+            way.shares = way.threads
+            way.shared_bytes = p.side[p.shared].bytes
+            way.progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
+        way.threads = min(way.threads, way.shares)
+        way.room_bytes = room_bytes(p, way.function != tickets) + stack_bytes(p)
+        return way
+
     cdef int run(self, char *first, char *second, char *result) except -1:
-        cdef Problem *p = self.problem
+        cdef Problem *p = &self.problem
         cdef Call call
-        cdef Py_ssize_t shared_bytes = 0, progress_bytes = 0, stage_bytes = 0
-        cdef Py_ssize_t threads = 1, nbytes, k
+        cdef Way way = self.way_of()
+        cdef Py_ssize_t k, nbytes = (way.threads * way.room_bytes + 2 * way.shared_bytes
+                                     + way.progress_bytes + way.stage_bytes + LINE)
         cdef char *memory
-        cdef kernel_t function
-        if self.work >= THREAD_WORK:
-            threads = settings.num_threads
         memset(&call, 0, sizeof(Call))
         call.problem = p
         call.operand[0] = second if self.first else first
@@ -185,53 +200,40 @@ cdef class Runner:
         call.result = result
         call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
         call.halved = p.symmetric and first == second
-        cdef Py_ssize_t shares = p.batch.total
-        if p.lanes:
-            function = stacks
-            shares = stacks_of(p)
-            threads = min(threads, shares)
-        elif p.parts > 1:
-            function = splits
-            shares = threads = min(threads, shares * p.parts)
-            stage_bytes = split_bytes(p)
-        elif threads == 1 or self.by_matrix:
-            function = matrices
-            threads = min(threads, shares)
-        else:
-            function = tickets
-            shares = threads
-            shared_bytes = p.side[p.shared].bytes
-            progress_bytes = up(blocks_of(p) * sizeof(long long), LINE)
-        call.room_bytes = room_bytes(p, function != tickets) + stack_bytes(p)
-        nbytes = threads * call.room_bytes + 2 * shared_bytes + progress_bytes + stage_bytes + LINE
+        call.room_bytes = way.room_bytes
         memory = take_scratch(&nbytes)
         try:
             call.rooms = memory + (LINE - <uintptr_t>memory % LINE) % LINE
             for k in range(2):
-                call.shared[k] = call.rooms + threads * call.room_bytes + k * shared_bytes
-            call.progress = <long long *>(call.shared[1] + shared_bytes)
-            call.stages = <char *>call.progress + progress_bytes
-            memset(call.progress, 0, progress_bytes)
+                call.shared[k] = call.rooms + way.threads * way.room_bytes + k * way.shared_bytes
+            call.progress = <long long *>(call.shared[1] + way.shared_bytes)
+            call.stages = <char *>call.progress + way.progress_bytes
+            memset(call.progress, 0, way.progress_bytes)
             if self.work >= WATCH_WORK:
                 begin_watch(&call.watch)
-            if threads > 1:
-                share(function, NULL, self.nest, <char *>&call, shares, threads, threads, 1,
-                      self.work * PRODUCT_SECONDS)
-                if call.halved and function == tickets and goes_on(&call.watch):
-                    call.ticket = 0
-                    share(mirrors, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
-                          self.work * PRODUCT_SECONDS / 2)
-            elif self.work < GIL_WORK:
-                function(NULL, NULL, NULL, <char *>&call, 0, shares)
-            else:
-                with nogil:
-                    function(NULL, NULL, NULL, <char *>&call, 0, shares)
-            if function == splits:
-                with nogil:
-                    add_parts(&call)
+            self.work_off(&call, &way)
         finally:
             give_scratch(memory, nbytes)
         return end_watch(&call.watch)
+
+    cdef int work_off(self, Call *call, Way *way) except -1:
+        cdef double seconds = self.work * PRODUCT_SECONDS
+        if way.threads > 1:
+            share(way.function, NULL, self.nest, <char *>call, way.shares, way.threads,
+                  way.threads, 1, seconds)
+            if call.halved and way.function == tickets and goes_on(&call.watch):
+                call.ticket = 0
+                share(mirrors, NULL, self.nest, <char *>call, way.threads, way.threads,
+                      way.threads, 1, seconds / 2)
+        elif self.work < GIL_WORK:
+            way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
+        else:
+            with nogil:
+                way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
+        if way.function == splits:
+            with nogil:
+                add_parts(call)
+        return 0
 
 
 cdef double PRODUCT_SECONDS = 3e-11  # about what a product takes

@@ -1,8 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
 """Packing blocks of an operand into panels, by the kernels of `fastein.cpu.packing`."""
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
 from ._axes cimport offsets
 from ._problem cimport DIRECT, IN_RUNS, LINE, SLACK, TRANSPOSED, Side, next_width, panel_bytes, up
+from ._words cimport Pair, word
 
 cdef enum:
     STEPS = 256      # of the sum that are packed at a time where rows lie in runs
@@ -118,7 +122,7 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
     cdef Py_ssize_t[3] shape
     cdef Py_ssize_t *segments = table
     cdef Py_ssize_t most = min(<Py_ssize_t>STEPS, p.depth), stretch = stretch_of(p, s)
-    cdef Py_ssize_t r = 0, start, end, n, at = 0, k, panels = 0
+    cdef Py_ssize_t r = 0, start, end, n, at = 0, k, panels = 0, short_run
     while r < count:  # of each panel: its number of runs, room for offsets, the runs
         end = r + next_width(p, s, count - r)
         n = 0
@@ -133,6 +137,12 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
         segments[0] = n
         segments += stretch
         panels += 1
+    short_run = short_runs(p, table, most, stretch, panels)
+    if short_run:
+        for n in range(panels):
+            pack_short(p, source, steps, depth, table + n * stretch, most, short_run, pitch,
+                       target + n * panel_bytes(p, pitch, depth))
+        return
     shape[1] = pitch
     while at < depth:
         shape[0] = min(most, depth - at)
@@ -146,6 +156,45 @@ cdef void pack_runs(Problem *p, Side *s, char *source, Py_ssize_t *steps, Py_ssi
             data[1] = target + n * panel_bytes(p, pitch, depth) + at * pitch * p.packed
             s.pack(data, shape, segments, NULL, 0, 1)
         at += most
+
+
+cdef Py_ssize_t short_runs(Problem *p, Py_ssize_t *table, Py_ssize_t most, Py_ssize_t stretch,
+                           Py_ssize_t panels) noexcept nogil:
+    """Bytes of all runs in a table of `pack_runs` if they are one word each or two, else 0."""
+    cdef Py_ssize_t *runs
+    cdef Py_ssize_t run = table[1 + most + 1], n, r
+    cdef Py_ssize_t nbytes = run * p.itemsize
+    if p.packed != p.itemsize or (nbytes != sizeof(uint64_t) and nbytes != sizeof(Pair)):
+        return 0
+    for n in range(panels):
+        runs = table + n * stretch + 1 + most
+        for r in range(table[n * stretch]):
+            if runs[2 * r + 1] != run:
+                return 0
+    return nbytes
+
+
+cdef void pack_short(Problem *p, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                     Py_ssize_t *table, Py_ssize_t most, Py_ssize_t nbytes, Py_ssize_t pitch,
+                     char *target) noexcept nogil:
+    """Pack a panel of short runs, for which the kernel's loop over runs would take too long."""
+    if nbytes == sizeof(uint64_t):
+        move_short[uint64_t](source, steps, depth, table + 1 + most, table[0],
+                             pitch * p.packed, <uint64_t *>target)
+    else:
+        move_short[Pair](source, steps, depth, table + 1 + most, table[0],
+                         pitch * p.packed, <Pair *>target)
+
+
+cdef void move_short(char *source, Py_ssize_t *steps, Py_ssize_t depth, Py_ssize_t *runs,
+                     Py_ssize_t count, Py_ssize_t step, word *target) noexcept nogil:
+    cdef Py_ssize_t k, r
+    cdef char *row
+    for k in range(depth):
+        row = source + steps[k]
+        for r in range(count):
+            memcpy(target + r, row + runs[2 * r], sizeof(word))
+        target = <word *>(<char *>target + step)
 
 
 cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,

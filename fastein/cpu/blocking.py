@@ -51,7 +51,8 @@ def blocks_of(
     depth = depth_of(tile, total, grain)
     each = -(-depth // tile.arithmetic.steps) * itemsize + TABLES  # bytes of an element of a block
     half = cache.second // 2 // each
-    shared = 0 if extent[0] < extent[1] and extent[0] <= half else 1
+    # rows that all stay in the second cache, while blocks of columns come and go, balance better
+    shared = 0 if extent[0] < extent[1] and 4 * extent[0] <= 5 * half else 1
     own = 1 - shared
     units = (tile.vector_rows, tile.columns)
     panel = (tile.rows, tile.columns)

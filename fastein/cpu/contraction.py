@@ -157,54 +157,33 @@ def roles(nest: LoopNest) -> Roles | None:
 def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = None) -> Contraction:
     """Return the schedule of a nest whose axes have these roles; `form` is that of the tile."""
     itemsize = nest.itemsize
-    out = nest.strides[2]
-    holds_unit = [any(out[a] == itemsize for a in group) for group in roles.free]
-    inputs = (1, 0) if holds_unit[1] and not holds_unit[0] else (0, 1)
-    strides = (nest.strides[inputs[0]], nest.strides[inputs[1]], out)
-
-    def axes(group: tuple[int, ...]) -> list[Axis]:
-        return [Axis(nest.sizes[a], (strides[0][a], strides[1][a], out[a])) for a in group]
-
-    rows = _by_stride(axes(roles.free[inputs[0]]), 2)
-    columns = _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize))
-    free = (rows, columns)
-    extent = [_total(group) for group in free]
     tile = tile_for(nest.dtype.name, host(), form)
-    sums = _sums(axes(roles.sums), free, extent, itemsize, tile.arithmetic.steps == 1)
-    batch = _by_stride(axes(roles.batch), 2)
-    lanes = None
-    if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
-        *batch, lanes = batch  # type: ignore[assignment]
-    packing, along = zip(
-        *[
-            _packing(tile, side, free, extent, sums, itemsize, lanes is not None)
-            for side in range(2)
-        ],
-        strict=True,
-    )
+    inputs, batch, free, lanes = _sides(nest, roles)
+    extent = [_total(group) for group in free]
+    strides = [nest.strides[operand] for operand in inputs]
+    summed = [Axis(nest.sizes[a], (strides[0][a], strides[1][a], 0)) for a in roles.sums]
+    sums = _sums(summed, free, extent, itemsize, tile.arithmetic.steps == 1)
+    total = _total(sums)
+    ways = [
+        _packing(tile, side, free, extent, sums, itemsize, lanes is not None) for side in range(2)
+    ]
+    packing, along = zip(*ways, strict=True)
     by_matrix = _total(batch) >= 2 * threads
+    parts = 1 if lanes is not None else _parts(tile, extent, _total(batch), total)
     grain = tile.arithmetic.steps
     if grain == 1 and 0 <= len(sums) - 2 in along:
         grain = sums[-1].size
     staged = 0
-    parts = 1 if lanes is not None else _parts(tile, extent, _total(batch), _total(sums))
     if lanes is not None:
         staged = min(lanes.size, LANES)
-        shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, _total(sums), grain), staged)
+        shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, total, grain), staged)
     else:
-        alone = by_matrix or parts > 1
-        shared, blocks = blocks_of(tile, extent, _total(sums), grain, 1 if alone else threads)
-    streams = (
-        lanes is None
-        and blocks.depth == _total(sums)
-        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
-        and _whole_vectors(tile, batch, free, itemsize)
-        and (packing[0] != "direct" or rows[-1].size % tile.vector_rows == 0)
-    )
+        apart = by_matrix or parts > 1
+        shared, blocks = blocks_of(tile, extent, total, grain, 1 if apart else threads)
     return Contraction(
         tile,
         inputs,
-        tuple(batch),
+        batch,
         free,
         sums,
         packing,
@@ -212,13 +191,44 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         shared,
         blocks,
         by_matrix,
-        streams,
-        lanes,
-        staged,
-        parts,
+        streams=lanes is None
+        and blocks.depth == total
+        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
+        and _whole_vectors(tile, batch, free, itemsize)
+        and (packing[0] != "direct" or free[0][-1].size % tile.vector_rows == 0),
+        lanes=lanes,
+        staged=staged,
+        parts=parts,
         symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
         together=together(host()),
     )
+
+
+def _sides(
+    nest: LoopNest, roles: Roles
+) -> tuple[
+    tuple[int, int], tuple[Axis, ...], tuple[tuple[Axis, ...], tuple[Axis, ...]], Axis | None
+]:
+    """Return which operands are the rows' and the columns', the axes but those of the sum.
+
+    The last is the axis of the batch along which results interleave, if there is one.
+    """
+    itemsize, out = nest.itemsize, nest.strides[2]
+    holds_unit = [any(out[a] == itemsize for a in group) for group in roles.free]
+    inputs = (1, 0) if holds_unit[1] and not holds_unit[0] else (0, 1)
+    strides = (nest.strides[inputs[0]], nest.strides[inputs[1]], out)
+
+    def axes(group: tuple[int, ...]) -> list[Axis]:
+        return [Axis(nest.sizes[a], (strides[0][a], strides[1][a], out[a])) for a in group]
+
+    free = (
+        _by_stride(axes(roles.free[inputs[0]]), 2),
+        _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize)),
+    )
+    batch = _by_stride(axes(roles.batch), 2)
+    if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
+        return inputs, batch[:-1], free, batch[-1]
+    return inputs, batch, free, None
 
 
 def _is_symmetric(
