@@ -286,20 +286,24 @@ def test_no_reference_leaks(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_no_memory_leaks(name):
+    """A thread that is told to be ready to compile may import modules meanwhile, but only once."""
     arguments, keywords = CALLS[name]
+    growth = []
     tracemalloc.start()
     try:
-        for _ in range(20):
-            einsum(*arguments, **keywords)
-        gc.collect()
-        before, _ = tracemalloc.get_traced_memory()
-        for _ in range(1000):
-            einsum(*arguments, **keywords)
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            for _ in range(20):
+                einsum(*arguments, **keywords)
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(1000):
+                einsum(*arguments, **keywords)
+            gc.collect()
+            after, _ = tracemalloc.get_traced_memory()
+            growth.append(after - before)
     finally:
         tracemalloc.stop()
-    assert after - before < 4000
+    assert min(growth) < 4000
 
 
 def test_errors_leak_nothing():
