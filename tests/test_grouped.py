@@ -31,6 +31,20 @@ def test_against_numpy(equation, dtype):
         np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_element_of_an_operand_in_each_group(dtype):
+    rng = np.random.default_rng(1)
+    for equation in ("b,i->bi", "b,bi->bi", "bi,b->bi", "b,bij->bij", "b,bi->b"):
+        for batch, size in ((33, 4), (129, 3), (16, 8)):
+            sizes = {"b": batch, "i": size, "j": size}
+            terms = equation.split("->")[0].split(",")
+            arrays = [rng.integers(0, 3, [sizes[x] for x in term]).astype(dtype) for term in terms]
+            with config(jit="always"):
+                got = einsum(equation, *arrays)
+            np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nothing_is_written_around_the_output(dtype):
     for equation in ("bij,bjk->bik", "bij,bj->bi", "bi,bij,bj->b"):

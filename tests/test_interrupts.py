@@ -135,3 +135,27 @@ def test_only_the_main_thread_is_interrupted():
         assert done.wait(100)
         assert (answers[0] == 2500).all()
     """)
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.003, 0.005, 0.008, 0.012])
+def test_a_first_call_that_is_interrupted_is_taken_up_again(delay):
+    in_a_process(f"""
+        import signal
+
+        class Stop(Exception):
+            pass
+
+        def stop(*_):
+            raise Stop
+
+        signal.signal(signal.SIGALRM, stop)
+        a, out = np.ones((3, 3)), np.empty((3, 3))
+        signal.setitimer(signal.ITIMER_REAL, {delay})  # amid the imports of a first plan
+        try:
+            einsum("ij,jk,kl->il", a, a, a, out=out)
+        except Stop:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        einsum("ij,jk,kl->il", a, a, a, out=out)
+        assert (out == 9).all()
+    """)

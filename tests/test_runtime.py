@@ -312,7 +312,7 @@ def test_a_signal_does_not_leave_threads_behind():
 
         signal.signal(signal.SIGALRM, stop)
         a = np.ones((3000, 3000))
-        einsum("ij,ij,ij->ji", a, a, a)  # imports that a signal interrupts are Python's affair
+        einsum("ij,ij,ij->ji", a, a, a, out=a.copy())  # for what a first call imports
         for turn in range(12):
             out = np.zeros((3000, 3000))
             signal.setitimer(signal.ITIMER_REAL, 0.004 * (turn + 1), 0.002)

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from fastein.cpu import primitives
 from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import host
-from fastein.cpu.lanes import joined, lane_of, lanes_of
+from fastein.cpu.lanes import joined, lane_of, lanes_of, spread
 from fastein.cpu.primitives import elements_of
 from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import Emitter
@@ -78,6 +78,8 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
         every = emit.load(args[0], pointer.lanes)
         # converted once, not for each pick
         vector = _element(context, builder, pointer.dtype, every)
+        if pointer.lanes == 1:  # no vector, but an element
+            return vector if len(places) == 1 else spread(builder, vector, len(places))
         if len(places) == 1:
             return lane_of(builder, vector, places[0])
         return lanes_of(builder, vector, places)
