@@ -24,11 +24,11 @@ from math import prod
 from typing import Any
 
 from ..record import Record
-from .nest_source import PART, render
+from .nest_source import part_terms, render
 from .rendering import ITEMSIZE, KernelForm
 
 #: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
-VERSION = 5
+VERSION = 6
 
 # Compiling takes 0.03 to 0.2 s in the usual cases, 0.9 s for 10 loops, 5 s for 20: beyond these
 # bounds the baseline serves for ever.
@@ -138,7 +138,7 @@ class Form(KernelForm, Record):
         if self.jammed is not None:
             how.append(f"{self.rows} rows a pass")
         if self.long:
-            how.append(f"parts of {PART}")
+            how.append(f"parts of {part_terms(self)}")
         if self.wide:
             how.append("summed in float32")
         if self.streams:
