@@ -78,7 +78,7 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
         every = emit.load(args[0], pointer.lanes)
         # converted once, not for each pick
         vector = _element(context, builder, pointer.dtype, every)
-        if pointer.lanes == 1:  # no vector, but an element
+        if pointer.lanes == 1 and not isinstance(vector.type, ir.VectorType):  # but an element
             return vector if len(places) == 1 else spread(builder, vector, len(places))
         if len(places) == 1:
             return lane_of(builder, vector, places[0])
