@@ -281,7 +281,7 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
             if not _is_list_of_operands(given):
                 raise
         except ValueError:  # a ragged list is no array, but may be a list of operands
-            if not _is_list_of_operands(given):
+            if not _is_list_of_operands(given) or len(given[0]) != subscripts.count(",") + 1:
                 raise
         return _answer(subscripts, tuple([as_array(x) for x in tuple(given[0])]), out, options)
     subscripts, given = sublist_key(arguments)
@@ -331,7 +331,7 @@ cdef str _text(object subscripts):
     """Subscripts as an exact str."""
     if isinstance(subscripts, bytes):
         return parse(subscripts).text
-    return str(subscripts) if type(subscripts) is not str else subscripts
+    return str.__str__(subscripts)  # of a subclass the characters, not what it shows itself as
 
 
 cdef bint _is_list_of_operands(tuple given):
@@ -410,13 +410,13 @@ cdef object _by_their_owner(tuple arguments, object out, object dtype, object or
 
 cdef object _options(object dtype, object order, object casting, object optimize, object strict):
     """The one object that stands for these keywords in cache keys."""
-    key = (dtype, order, casting, type(optimize), optimize, strict)
+    key = (dtype, order, casting, _kinds(optimize, 2), optimize, strict)
     try:
         found = _option_sets.get(key)
     except TypeError:  # a path as a list, or a structured dtype
         dtype = None if dtype is None else np.dtype(dtype)
         optimize = _hashable(optimize, 2)
-        key = (dtype, order, casting, type(optimize), optimize, strict)
+        key = (dtype, order, casting, _kinds(optimize, 2), optimize, strict)
         found = _option_sets.get(key)
     if found is not None:
         return found
@@ -464,6 +464,13 @@ def normalised_options(dtype=None, order='K', casting='safe', optimize='auto', s
         strict=bool(strict),
         memory_limit=settings.memory_limit,
     )
+
+
+cdef object _kinds(object value, int depth):
+    """The types within a path: 0.0 and False equal 0, but are no positions."""
+    if depth and isinstance(value, (list, tuple)):
+        return tuple([_kinds(x, depth - 1) for x in value])
+    return type(value)
 
 
 cdef object _hashable(object value, int depth):

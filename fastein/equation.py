@@ -181,11 +181,15 @@ def bind(
 
 
 def check_out(
-    equation: Equation, sizes: tuple[int, ...], out_shape: tuple[int, ...]
+    equation: Equation,
+    sizes: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    strict: bool = False,
 ) -> tuple[int, ...]:
     """Fit the labels' sizes to the shape of a given ``out``.
 
-    Labels of size 1 broadcast to the size that they have in ``out``, as NumPy has it.
+    Labels of size 1 broadcast to the size that they have in ``out``, as NumPy has it, unless
+    `strict` forbids it to written ones.
 
     Parameters
     ----------
@@ -209,7 +213,7 @@ def check_out(
         raise _misfits().out_rank(equation, sizes, out_shape)
     grown = list(sizes)
     for axis, label in enumerate(output):
-        if sizes[label] == 1:
+        if sizes[label] == 1 and not (strict and label not in equation.batch):
             grown[label] = out_shape[axis]
         elif sizes[label] != out_shape[axis]:
             raise _misfits().out_size(equation, sizes, out_shape, axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Any
 
@@ -29,11 +30,12 @@ def explanation(
     subscripts: Any, given: tuple[Any, ...], *, optimize: Any, dtype: Any, source: bool
 ) -> Explanation:
     """What `fastein.explain` returns; see there."""
-    layouts = tuple([_layout(x, dtype) for x in given])
     if isinstance(subscripts, bytes):
         subscripts = parse(subscripts).text
     if not isinstance(subscripts, str):
         raise TypeError(f"subscripts must be a str, not {type(subscripts).__name__}")
+    subscripts = str.__str__(subscripts)
+    layouts = tuple([_layout(x, dtype) for x in given])
     options = normalised_options(dtype=dtype, optimize=optimize)
     plan, sources = _planned(subscripts, given, layouts, options)
     lines = [f"einsum({quoted(subscripts)})", *_shapes(plan), "", *_steps(plan)]
@@ -60,6 +62,8 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     """What `fastein.einsum_path` returns; see there."""
     if not arguments:
         raise EinsumError("einsum_path needs the subscripts and at least one operand")
+    if any(_answers_itself(x) for x in arguments):
+        return np.einsum_path(*arguments, **({} if optimize == "auto" else {"optimize": optimize}))
     if isinstance(arguments[0], (str, bytes)):
         subscripts, operands = parse(arguments[0]), list(arguments[1:])
     else:
@@ -70,6 +74,12 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     sizes = bind(equation, shapes)
     path = contraction_path(equation.terms, equation.output, sizes, optimize, settings.memory_limit)
     return ["einsum_path", *path], "\n".join(_path_lines(equation, sizes, path))
+
+
+def _answers_itself(operand: Any) -> bool:
+    """Whether an operand's library is to answer for NumPy's functions (NEP 18)."""
+    own = getattr(type(operand), "__array_function__", np.ndarray.__array_function__)
+    return own is not np.ndarray.__array_function__ and not lies_on_device(operand)
 
 
 def _path_lines(equation: Equation, sizes: tuple[int, ...], path: Path) -> list[str]:
@@ -121,6 +131,8 @@ def _layout(given: Any, dtype: Any) -> Layout:
         if any(n < 0 for n in shape):
             raise EinsumError(f"a shape has no negative sizes: {shape}")
         kind = np.dtype(np.float64 if dtype is None else dtype)
+        if kind.itemsize * prod([max(n, 1) for n in shape]) > sys.maxsize:
+            raise EinsumError(f"an operand of shape {shape} is too big for memory")
         strides = [kind.itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
         return Layout(shape, tuple(strides), kind)
     if lies_on_device(given):

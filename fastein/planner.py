@@ -67,7 +67,7 @@ def make_plan(
     """
     sizes = bind(equation, tuple([x.shape for x in operands]), options.strict)
     if out is not None:
-        sizes = check_out(equation, sizes, out.shape)
+        sizes = check_out(equation, sizes, out.shape, options.strict)
     elif len(operands) == 1 and _is_view(equation):
         return _view_plan(equation, sizes, operands[0], options)
     dtype = _common_dtype(equation, operands, out, options)
