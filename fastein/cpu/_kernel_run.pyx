@@ -60,7 +60,10 @@ ctypedef fused real:
 
 
 cdef void add_exactly(real *parts, Py_ssize_t n, Py_ssize_t step, char *total) noexcept nogil:
-    """Add up partial results and what each addition rounds off (Knuth's two-sum)."""
+    """Add up partial results and what each addition rounds off (Knuth's two-sum).
+
+    It needs a module that is compiled without regrouping (see `setup.py`).
+    """
     cdef real found = parts[0], lost = 0, before, seen
     cdef Py_ssize_t k
     for k in range(1, n):
