@@ -21,6 +21,7 @@ WIDE_DEPTH = 256
 ABREAST_BYTES = 24 << 10  # of a panel of columns of whole vectors
 COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
+WIDE = 384  # rows from which threads share them if the result's columns are contiguous
 PARTIAL = 0.1  # what a panel that is not whole takes longer, in units (vectors of rows)
 BLOCK = 0.02  # what a block takes beside its panels
 TABLES = 64  # bytes of offsets that come with each element of a block
@@ -48,9 +49,17 @@ def depth_of(tile: Tile, total: int, grain: int) -> int:
 
 
 def blocks_of(
-    tile: Tile, extent: list[int], total: int, grain: int, threads: int
+    tile: Tile,
+    extent: list[int],
+    total: int,
+    grain: int,
+    threads: int,
+    long_columns: bool = False,
 ) -> tuple[int, Blocks]:
-    """Return which side is shared, and the blocks; depths are multiples of `grain`."""
+    """Return which side is shared, and the blocks; depths are multiples of `grain`.
+
+    `long_columns` says that columns of the result are contiguous.
+    """
     cache = caches()
     itemsize = tile.arithmetic.itemsize
     depth = depth_of(tile, total, grain)
@@ -58,6 +67,8 @@ def blocks_of(
     half = cache.second // 2 // each
     # rows that all stay in the second cache, while blocks of columns come and go, balance better
     shared = 0 if extent[0] < extent[1] and 4 * extent[0] <= 5 * half else 1
+    if long_columns and threads > 1 and WIDE <= extent[0] <= 2 * extent[1]:
+        shared = 0  # each thread writes whole columns
     own = 1 - shared
     units = (tile.vector_rows, tile.columns)
     panel = (tile.rows, tile.columns)

@@ -180,13 +180,17 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     grain = tile.arithmetic.steps
     if grain == 1 and 0 <= len(sums) - 2 in along:
         grain = sums[-1].size
+    symmetric = lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums)
     staged = 0
     if lanes is not None:
         staged = min(lanes.size, LANES)
         shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, total, grain), staged)
     else:
         apart = by_matrix or parts > 1
-        shared, blocks = blocks_of(tile, extent, total, grain, 1 if apart else threads)
+        long_columns = len(free[0]) == 1 and not symmetric  # of the result
+        shared, blocks = blocks_of(
+            tile, extent, total, grain, 1 if apart else threads, long_columns
+        )
     return Contraction(
         tile,
         inputs,
@@ -206,7 +210,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         lanes=lanes,
         staged=staged,
         parts=parts,
-        symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
+        symmetric=symmetric,
         together=together(host()),
     )
 
