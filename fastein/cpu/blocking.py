@@ -17,6 +17,7 @@ from .machine import caches
 from .tile import Tile
 
 DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
+WHOLE = 448  # of float32 in one piece: longer ones lose more digits than BLAS, which splits them
 WIDE_DEPTH = 256
 ABREAST_BYTES = 24 << 10  # of a panel of columns of whole vectors
 COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
@@ -44,8 +45,10 @@ def depth_of(tile: Tile, total: int, grain: int) -> int:
         most = COMPLEX_DEPTH
     else:
         most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
+    whole = WHOLE if tile.dtype == "float32" and not tile.is_abreast else most * 3 // 2
     most *= tile.arithmetic.steps
-    return total if total <= most * 3 // 2 else up(-(-total // -(-total // most)), grain)
+    whole *= tile.arithmetic.steps
+    return total if total <= whole else up(-(-total // -(-total // most)), grain)
 
 
 def blocks_of(
