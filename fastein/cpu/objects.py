@@ -20,8 +20,8 @@ Array = np.ndarray[Any, Any]
 MOST_AXES = 60  # of NumPy's loop nest, with some to spare
 
 # What numpy.einsum calls without a path, in about half its time for a small call.
-_c_einsum = getattr(getattr(np, "_core", None), "multiarray", np)
-_c_einsum = getattr(_c_einsum, "c_einsum", numpy_einsum)
+_multiarray = getattr(getattr(np, "_core", None), "multiarray", None)
+_c_einsum: Callable[..., Any] = getattr(_multiarray, "c_einsum", numpy_einsum)
 
 
 def object_run(plan: Plan) -> Callable[[tuple[Array, ...], Array | None], Any]:
