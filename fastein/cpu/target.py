@@ -12,7 +12,7 @@ from ..forks import no_fork
 from ..plan import Clear, Contract, Convert, Layout, Plan, ThroughNumPy, View
 from . import _numpy_steps, _placed, _runtime
 from .gemm import Multiply, matrix_layouts
-from .objects import ObjectRun
+from .objects import object_run
 from .permutation import Permutation
 from .rates import rates
 from .schedule import Schedule, kernel_seconds, schedule
@@ -57,7 +57,7 @@ class CpuTarget:
         if plan.steps and isinstance(plan.steps[0], View):
             return _runtime.Executable(plan, "view", ())
         if plan.dtype.char == "O":
-            return _runtime.Executable(plan, "python", ObjectRun(plan))
+            return _runtime.Executable(plan, "python", object_run(plan))
         layouts = [*plan.operands, *[x.layout for x in plan.buffers], plan.result]
         steps = [_runnable(step, layouts) for step in plan.steps]
         return _runtime.Executable(plan, "loops", _numpy_steps.quietly(steps))
