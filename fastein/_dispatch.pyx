@@ -13,11 +13,11 @@ from numpy cimport ndarray
 import numpy as np
 
 from ._parser import parse, parse_key, sublist_key
-from ._plan_cache cimport Entry, find, generation, outdate, remember
+from ._plan_cache cimport Entry, find, generation, outdate, remember, sights
 from ._plan_cache import clear_plans
 from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
-from .cpu._simple cimport Recipe, simple
+from .cpu._simple cimport Recipe, simple, stand_in
 from .errors import EinsumError
 from .forks import no_fork
 
@@ -182,13 +182,22 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     cdef Entry entry = find(subscripts, operands, 0, out, options)
     cdef Executable executable = None
     cdef uint64_t made_in = generation()
+    cdef Recipe recipe
+    cdef bint lasts = True
     if entry is None:
         if options is _defaults and _may_be_simple:
-            executable = simple(_names(subscripts, operands).recipe, operands, out,
-                                _target is None)
+            recipe = _names(subscripts, operands).recipe
+            executable = simple(recipe, operands, out, _target is None)
+            if executable is None and recipe.can_wait:
+                executable = stand_in(recipe, operands, out, sights(subscripts, operands, out))
+                lasts = executable is None
         if executable is None:
             executable = _planned(subscripts, operands, out, options)
-        entry = remember(subscripts, operands, out, options, executable, made_in)
+        if lasts:
+            entry = remember(subscripts, operands, out, options, executable, made_in)
+        else:
+            entry = Entry.__new__(Entry)
+            entry.subscripts, entry.options, entry.executable = subscripts, options, executable
     if out is None:
         return entry.executable.run(operands, 0, None)
     return into(entry, operands, 0, out)

@@ -16,5 +16,6 @@ cdef class Entry:
 cdef Entry find(object subscripts, tuple operands, Py_ssize_t first, object out, object options)
 cdef Entry remember(object subscripts, tuple operands, object out, object options,
                     Executable executable, uint64_t made_in)
+cdef Py_ssize_t sights(object subscripts, tuple operands, object out) except -1
 cdef uint64_t generation() noexcept
 cdef void outdate() noexcept

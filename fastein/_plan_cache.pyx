@@ -26,6 +26,7 @@ cdef enum:
     BUCKETS = 8192            # a power of two
     MOST_PLANS = 4096
     MOST_WORDS = 4_000_000    # of all keys together (32 MB)
+    MOST_SIGHTS = 4096        # a power of two
 
 PLAIN = frozenset("?bBhHiIlLqQefdgFDGO")
 
@@ -34,6 +35,9 @@ cdef Py_ssize_t _plans = 0
 cdef Py_ssize_t _words = 0
 cdef uint64_t _clock = 0
 cdef uint64_t _generation = 0
+# Calls without a plan: their hashes, each at the place that it says, and how often they were made.
+cdef uint64_t[MOST_SIGHTS] _sighted
+cdef Py_ssize_t[MOST_SIGHTS] _sights
 
 
 cdef class Entry:
@@ -125,6 +129,25 @@ cdef int64_t *gather(tuple operands, Py_ssize_t first, object out, int64_t *near
         total += describe(<ndarray>out, True, words + total)
     nwords[0] = total
     return words
+
+
+cdef Py_ssize_t sights(object subscripts, tuple operands, object out) except -1:
+    """How often a call without a plan has been made, this time included; roughly.
+
+    Calls that share a place forget each other, and those of one hash are one.
+    """
+    cdef int64_t near[NEAR_WORDS]
+    cdef Py_ssize_t nwords = 0
+    cdef int64_t *words = gather(operands, 0, out, near, &nwords)
+    cdef uint64_t hash = mixed(<uint64_t><Py_hash_t>hash_of(subscripts), words, nwords)
+    cdef Py_ssize_t place = hash & (MOST_SIGHTS - 1)
+    if words != near:
+        free(words)
+    if _sighted[place] != hash:
+        _sighted[place] = hash
+        _sights[place] = 0
+    _sights[place] += 1
+    return _sights[place]
 
 
 cdef uint64_t generation() noexcept:

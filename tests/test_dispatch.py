@@ -225,6 +225,26 @@ def test_long_keys():
     np.testing.assert_array_equal(call(), [1, 1])
 
 
+def test_calls_that_are_made_once_get_no_plan():
+    einsum("ij,jk->ik", A, B, optimize=True)  # planning is loaded
+    many = [np.random.default_rng(n).random((n, n)) for n in range(30, 50)]
+    before = plan_count()
+    for x in many:
+        check_close(einsum("ij,jk->ik", x, x), x @ x)
+        check_close(einsum("ij,kj->ik", x, x[::-1], out=np.empty_like(x)), x @ x[::-1].T)
+    assert plan_count() == before
+    x = many[0]
+    for _ in range(20):
+        check_close(einsum("ij,jk->ik", x, x), x @ x)
+    assert plan_count() == before + 1
+    overlapping = x.copy()
+    check_close(einsum("ij,jk->ki", overlapping, x, out=overlapping), (x @ x).T)
+
+
+def check_close(got, want):
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
 LAYOUTS = [np.moveaxis(np.random.default_rng(2).random((3, 1, 4, 2)), 0, k) for k in range(4)]
 
 
@@ -274,7 +294,7 @@ def counts():
 @pytest.mark.parametrize("name", CALLS)
 def test_no_reference_leaks(name):
     arguments, keywords = CALLS[name]
-    for _ in range(3):
+    for _ in range(30):  # by then the call has its plan
         einsum(*arguments, **keywords)
     gc.collect()
     before = counts()

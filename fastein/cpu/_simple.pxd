@@ -9,6 +9,7 @@ cdef enum:
 cdef class Recipe:
     cdef bint usable
     cdef bint is_view
+    cdef bint can_wait  # for a plan, with one nest in its place
     cdef int nlabels
     cdef int nout
     cdef int nin
@@ -18,3 +19,4 @@ cdef class Recipe:
     cdef int term[MOST_INPUTS][MOST_LABELS]
 
 cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans)
+cdef Executable stand_in(Recipe recipe, tuple operands, object out, Py_ssize_t sights)

@@ -29,6 +29,7 @@ cdef enum:
     SIMPLE_WORK = 20000  # iterations of the one nest that a plan could only be
     MATRIX_WORK = 3000   # of a product of matrices, from where on packing pays
     UNPLANNED_WORK = 15_000_000  # of a call for which planning is not loaded (some ms)
+    STAND_IN_WORK = 200_000  # of all calls of one kind before they get a plan, which takes as long
 
 
 cdef class Recipe:
@@ -61,6 +62,7 @@ cdef class Recipe:
         number = {label: k for k, label in enumerate(order)}
         self.is_view = self.nin == 1 and not equation.summed
         self.most_work = _most_work(equation)
+        self.can_wait = self.nin <= 2  # of more operands a plan finds the order, and regroups
         for p in range(self.nin):
             term = equation.terms[p]
             self.rank[p] = len(term)
@@ -100,11 +102,22 @@ cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans)
     With `no_plans` what would take real planning is one nest as well, for the time being, if it
     does not take long.
     """
+    return within(recipe, operands, out, max(recipe.most_work, <Py_ssize_t>UNPLANNED_WORK)
+                  if no_plans and plans_can_wait() else recipe.most_work)
+
+
+cdef Executable stand_in(Recipe recipe, tuple operands, object out, Py_ssize_t sights):
+    """One nest in the place of a plan, or None once the calls seen would have paid for a plan."""
+    return within(recipe, operands, out, STAND_IN_WORK // sights)
+
+
+cdef Executable within(Recipe recipe, tuple operands, object out, Py_ssize_t most):
+    """The executable of a call without keywords as one nest of at most so many iterations."""
     cdef npy_intp size[MOST_LABELS]
     cdef Py_ssize_t table[MOST_LABELS * MOST_INPUTS]
     cdef npy_intp strides[MOST_LABELS]
     cdef int p, k, label, type_num
-    cdef Py_ssize_t work = 1, most = recipe.most_work
+    cdef Py_ssize_t work = 1
     cdef ndarray array = operands[0]
     cdef NestStep step
     if not recipe.usable:
@@ -124,8 +137,6 @@ cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans)
     for p in range(recipe.nin):
         if not suits(<ndarray>operands[p], type_num, NPY_ARRAY_ALIGNED):
             return None
-    if no_plans and plans_can_wait():
-        most = max(most, <Py_ssize_t>UNPLANNED_WORK)
     for label in range(recipe.nlabels):
         if size[label] == 0 or size[label] > most:
             return None
