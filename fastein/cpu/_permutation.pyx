@@ -247,7 +247,7 @@ cdef class Runner:
             p.row_block = p.rows
         elif p.transpose == NULL or length < FEWEST_LINES * LINE:
             p.row_block = min(p.rows, p.image_rows)
-        elif schedule.is_aligned:
+        elif schedule.is_aligned and (self.writes_lines or p.size > 1):
             p.way = ALIGNED
         else:
             p.way = SHIFTED

@@ -237,7 +237,8 @@ class _Block:
         They are those from `beyond` on behind `column`, the first one of the tile.
         """
         emit, builder = self._emit, self._builder
-        values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
+        block, lanes = Transposition(emit, len(addresses)), self._piece // LANE
+        values = block.columns(addresses) if lanes == 1 else block.wide_columns(addresses, lanes)
         to = emit.packed(emit.packed(self._to, within), row)
         targets = builder.add(self._what.targets, column)
         entries = builder.add(builder.select(self._shifts, self._what.stages, targets), beyond)
