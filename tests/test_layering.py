@@ -175,6 +175,7 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 # Modules that nothing imports before a kernel is compiled.
 LAZY = {
     "cpu.compiler",
+    "cpu.frontend",
     "cpu.halves",
     "cpu.lanes",
     "cpu.moves",

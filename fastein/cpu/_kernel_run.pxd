@@ -5,6 +5,7 @@ from ._runtime cimport Run
 
 cdef class KernelRun(Run):
     cdef readonly object traversal
+    cdef object account             # of the kernel that is to come
     cdef kernel_t function
     cdef char *scratch
     cdef Header own                 # of the baseline nest, where that is the kernel

@@ -26,7 +26,7 @@ from _thread import allocate_lock
 
 from .._nest cimport LoopNest
 from ..forks import no_fork
-from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
+from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
 from ._baseline cimport kernel_t
 
 cdef extern from *:
@@ -62,6 +62,21 @@ cdef extern from *:
     # milliseconds while other cores are idle: Linux does so where cores share no cache.
     void leave_cpu "fastein_leave_cpu" (int cpu) noexcept nogil
 
+cdef extern from *:
+    """
+    #include <time.h>
+    #if defined(_WIN32)
+    #define fastein_rest() fastein_yield()
+    #else
+    static inline void fastein_rest(void)
+    {
+        struct timespec moment = {0, 20000};
+        nanosleep(&moment, NULL);
+    }
+    #endif
+    """
+    void rest "fastein_rest" () noexcept nogil
+
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
     unsigned long PyThread_get_thread_ident() nogil
@@ -95,6 +110,7 @@ cdef enum:
     MOST_THREADS = 1024
     IDLE = 0        # what a mailbox holds if it holds no job
     AT_WORK = 1
+    YIELDS = 100    # time slices that are given away, some 30 us, before a caller that waits sleeps
 
 cdef struct Job:
     kernel_t function
@@ -251,6 +267,23 @@ cdef bint wakes_threads(double seconds) noexcept nogil:
     return seconds >= BUSY_SECONDS and worked() - _last_worked > gap / 2
 
 
+cdef void wait_for_others(long long *settled) noexcept nogil:
+    """Wait until no other thread is at work on a job.
+
+    One that has not come to its end soon has lost its core to somebody else's, who may keep it for
+    milliseconds. The caller's core is free: it goes to sleep, so that the thread is moved there.
+    """
+    cdef int spins = 0
+    while get(settled) < 0:
+        spins += 1
+        if spins <= SPINS:
+            pause()
+        elif spins <= SPINS + YIELDS:
+            yield_slice()
+        else:
+            rest()
+
+
 cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogil:
     """Do a job together with so many idle threads, the caller doing its part.
 
@@ -273,7 +306,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogi
         for k in range(_threads):  # whoever has not begun is not needed any more
             if swap(&_mailboxes[k].job, <long long>job, IDLE):
                 add(&job.settled, 1)
-        wait_for(&job.settled, 0)
+        wait_for_others(&job.settled)
         _last_end, _last_worked = clock(), worked()
     add(&_callers, -1)
 
