@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from math import prod
 from time import perf_counter
 
 import numpy as np
@@ -116,7 +117,8 @@ def call(case, odd):
     size = dict(zip(labels, sizes, strict=True))
     shapes = [[size[label] for label in term] for term in (*terms, output)]
     arrays = [_placed(numbers(dtype, shape), int(odd)) for shape in shapes]
-    made = Call(equation, arrays[:-1], arrays[-1], sum(array.nbytes for array in arrays))
+    used = sum(prod(size[label] for label in set(term)) for term in (*terms, output))
+    made = Call(equation, arrays[:-1], arrays[-1], used * arrays[-1].itemsize)
     with fastein.config(jit="always"):
         made()
     return made
