@@ -153,6 +153,40 @@ def test_axes_longer_than_a_table(shape, level, threads):
             check(array, (1, 0), out, memory, level, streams)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("dtype", ["u1", "?", "i2", "f4", "i8", "c16"])
+def test_rows_that_evict_each_other(dtype, level):
+    """Rows near 4 KB apart that begin anywhere are read by windows, and written in every way."""
+    rng = np.random.default_rng(6)
+    size = np.dtype(dtype).itemsize
+    side, page = 64 // size, 4096 // size
+    for columns in (side, 2 * side - 1, 2 * side, 5 * side + 3):
+        for rows in (2 * side, 8 * side, 17 * side + 1):
+            for step in (page - 1, page, page + 1, -page - 1):
+                array, _ = placed(compact((rows, abs(step)), (0, 0)), dtype, columns % 7)
+                array = array[:, :columns] if step > 0 else array[::-1, :columns]
+                fill(array, rng)
+                for gap in (0, -rows % side):
+                    out, memory = placed(compact((columns, rows), (0, gap)), dtype, rows % 5)
+                    check(array, (1, 0), out, memory, level, True)
+
+
+def test_which_rows_are_read_by_windows():
+    kernel = permutation_kernel.kernel("raw4", AVX2)
+
+    def has_windows(rows, columns, gap):
+        array, _ = placed(compact((rows, columns), (0, gap)), "f4", 1)
+        out, _ = placed(compact((columns, rows)), "f4", 1)
+        nest = nest_of(array, (1, 0), out)
+        plan = permutation(nest).replace(streams=True)
+        return Runner(nest, plan, kernel, 32).has_windows
+
+    assert has_windows(255, 1023, 0)
+    assert has_windows(256, 1023, 2)  # columns begin alike
+    assert not has_windows(255, 1023, 1)  # rows do
+    assert not has_windows(255, 1000, 1)  # spread over the cache
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 20, 64, 255, 256, 1000, 200_000])
 def test_runs(size, threads):
     """What is contiguous in both is moved as one."""

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
 """A permutation as a step of a plan: its problem in C, its scratch memory, its threads."""
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from numpy cimport PyArray_BYTES, import_array, ndarray
@@ -10,7 +10,8 @@ from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._moves cimport moving
 from ._permutation_problem cimport (
-    ALIGNED, IMAGE, IMAGE_WAY, LINES_ROOM, PLAIN, SHIFTED, Loop, Problem,
+    ALIGNED, IMAGE, IMAGE_WAY, LINES_ROOM, MOST_ROWS, PLAIN, SHIFTED, WINDOWS_ROOM, Loop,
+    Problem,
 )
 from ._permutation_units cimport Call, tickets
 from ._runtime cimport Step
@@ -36,7 +37,9 @@ cdef enum:
     SHIFTED_LINES = 64      # of a column that one thread writes, at most
     FEWEST_LINES = 8        # of a column that it is worth while for
     AHEAD = 512             # bytes of a row between what is read and what is asked for
-    MOST_ROWS = 8 * LINE    # of a block that a kernel moves
+    SETS = 64               # of the first cache: lines that are so many apart share one ...
+    WAYS = 8                # ... which holds so many
+    WINDOW_ROWS = 128       # of a block that are read by windows
     STAGE_LINES = 8         # of a column that are collected, at most
     TASKS = 8               # for each thread: one that is held up leaves its work to the others
     MOVED_RUN = 64 << 10    # bytes of a run that are copied at once
@@ -64,6 +67,23 @@ cdef Py_ssize_t fill(Py_ssize_t *table, axes, int which, Py_ssize_t most) except
             count += min(known, most - count)
             n += 1
     return count
+
+
+cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
+    """Whether rows that begin anywhere in a line evict each other's lines before the next tile.
+
+    Most lines belong to two tiles, and would be fetched twice.
+    """
+    cdef uint64_t sets = 0
+    cdef Py_ssize_t used = 0, r
+    cdef bint begin_alike = True
+    for r in range(count):
+        begin_alike = begin_alike and rows[r] % LINE == 0
+        sets |= <uint64_t>1 << (rows[r] // LINE & SETS - 1)
+    while sets:
+        sets &= sets - 1
+        used += 1
+    return not begin_alike and count >= WAYS * used
 
 
 cdef class Runner:
@@ -163,6 +183,7 @@ cdef class Runner:
             raise MemoryError()
         k = fill(p.table, rows, 1, p.row_entries)
         self.ask_ahead(k, schedule.outer)
+        self.choose_windows(k)
         while k < p.row_entries:
             p.table[k] = p.table[k - 1]
             k += 1
@@ -193,6 +214,19 @@ cdef class Runner:
         for k in range(count, p.row_entries + MOST_ROWS):
             table[k] = table[k - count] + beyond
 
+    cdef void choose_windows(self, Py_ssize_t count) noexcept:
+        """Have rows, of which the table knows so many, read by windows where that pays."""
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t lines = min(<Py_ssize_t>STAGE_LINES, WINDOW_ROWS // p.side)
+        if p.way == SHIFTED and crowded(p.table, min(p.stage_lines * p.side, count)):
+            p.stage_lines = min(p.stage_lines, lines)
+        elif p.way == ALIGNED and crowded(p.table, min(p.row_block, count)):
+            p.row_block = lines * p.side
+        else:
+            return
+        p.windows = p.room
+        p.room += WINDOWS_ROOM
+
     cdef int choose_way(self, schedule) except -1:
         """Decide how the result is written, and on the sizes of blocks that go with it."""
         cdef Problem *p = self.problem
@@ -213,7 +247,7 @@ cdef class Runner:
             p.row_block = p.rows
         elif p.transpose == NULL or length < FEWEST_LINES * LINE:
             p.row_block = min(p.rows, p.image_rows)
-        elif schedule.is_aligned:
+        elif schedule.is_aligned and (self.writes_lines or p.size > 1):
             p.way = ALIGNED
         else:
             p.way = SHIFTED
@@ -243,6 +277,11 @@ cdef class Runner:
             elif name == "columns":
                 p.column_loop = k
         return 0
+
+    @property
+    def has_windows(self):
+        """Whether rows are read by windows."""
+        return self.problem.windows != 0
 
     def __call__(self, ndarray operand, ndarray result):
         """Run on arrays that have the nest's layout (nothing is checked)."""

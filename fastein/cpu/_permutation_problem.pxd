@@ -7,6 +7,8 @@ cdef enum:
     MOST_LOOPS = 66
     IMAGE = 20 << 10        # bytes of an image, or of the columns that are collected
     LINES_ROOM = LINE * LINE    # room that a kernel needs
+    MOST_ROWS = 8 * LINE        # of a block that a kernel moves
+    WINDOWS_ROOM = 2 * MOST_ROWS * (8 + LINE)   # of two words and two lines for each row
 
 cdef enum Way:              # how the result is written
     PLAIN
@@ -42,6 +44,7 @@ cdef struct Problem:
     Py_ssize_t image_rows
     Py_ssize_t pitch        # bytes between columns of an image
     Py_ssize_t room
+    Py_ssize_t windows      # where in the room those of rows are, 0 if rows are read as they lie
     Py_ssize_t *table
     Way way
     bint streams

@@ -18,7 +18,7 @@ from libc.string cimport memcpy
 
 from ._atomics cimport add
 from ._permutation_problem cimport (
-    ALIGNED, IMAGE, LINES_ROOM, MOST_LOOPS, PLAIN, SHIFTED, Problem,
+    ALIGNED, IMAGE, LINES_ROOM, MOST_LOOPS, MOST_ROWS, PLAIN, SHIFTED, Problem,
 )
 from ._streams cimport LINE, fence, stream, to_line
 
@@ -28,6 +28,24 @@ cdef enum:                  # see fastein.cpu.permutation_kernel
     SHIFT = 2
 
 
+cdef char *opened(Problem *p, char *source, Py_ssize_t row, Py_ssize_t rows,
+                  char *windows) noexcept nogil:
+    """Open the windows of some rows, given those of a room.
+
+    Tables say where lines begin in the operand, and the elements of a tile in the windows.
+    """
+    cdef Py_ssize_t *lines = <Py_ssize_t *>windows
+    cdef Py_ssize_t *places = lines + MOST_ROWS
+    cdef Py_ssize_t place = 2 * MOST_ROWS * sizeof(Py_ssize_t), rest, r
+    for r in range(rows):
+        place += 2 * LINE
+        rest = to_line(source + p.table[row + r])
+        lines[r] = p.table[row + r] + rest
+        places[r] = place - LINE - rest
+        memcpy(windows + place - rest, source + p.table[row + r], rest)
+    return windows
+
+
 cdef void block(Problem *p, char *source, char *to, char *result, Py_ssize_t row, Py_ssize_t rows,
                 Py_ssize_t column, Py_ssize_t columns, Py_ssize_t targets, int way,
                 char *room) noexcept nogil:
@@ -35,13 +53,16 @@ cdef void block(Problem *p, char *source, char *to, char *result, Py_ssize_t row
 
     The entries of the table from `targets` on say where in `to` columns go.
     """
-    cdef char *data[3]
+    cdef char *data[4]
     cdef Py_ssize_t shape[7]
     data[0], data[1], data[2] = source + column * p.column_read, to, result
     shape[0], shape[1], shape[2], shape[5] = columns, rows, targets - row, way
     shape[3], shape[4] = p.targets + column - row, p.stages - row
     shape[6] = p.row_entries if p.streams else 0
     if p.transpose != NULL and rows >= p.side and columns >= p.side:
+        data[3] = NULL
+        if p.windows and way != STORE:
+            data[3] = opened(p, data[0], row, rows, room + p.windows)
         p.transpose(data, shape, p.table + row, room, 0, 0)
     else:
         p.move(data, shape, p.table + row, <char *>p, 0, 0)

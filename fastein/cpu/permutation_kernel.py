@@ -12,7 +12,8 @@ results, stages, way, ahead``:
 * ``scratch`` has room for a line of as many rows as a line has elements; if columns are shifted,
   behind 4 KB;
 * unless ``ahead`` is 0, ``table[ahead + r]`` is where row r is some lines further on, to be
-  prefetched; where rows end, it is row ``r + rows`` that is. There are entries for that many.
+  prefetched; where rows end, it is row ``r + rows`` that is. There are entries for that many;
+* ``data[3]``, unless it is null, are the windows of rows, see below.
 
 A block has at least a line's worth of rows and columns. Tiles at its ends overlap the others.
 
@@ -22,6 +23,12 @@ written. The tiles of some columns are collected behind such lines, at ``table[s
 ``scratch`` for column c of a tile; then whole lines of them go to ``data[2]``, where
 ``table[results + c]`` says where the column goes on, and the last line becomes the one that is
 kept. The number of rows is a multiple of a line's.
+
+A *window* holds the two lines of a row in which the elements of a tile lie. From tile to tile it
+goes on by a line: each line of the operand is read once, as a whole. Before the windows are two
+tables of `MOST_ROWS` offsets: where the first line that begins in a row lies in the operand, and
+where the elements of a tile lie behind ``data[3]``. Tiles whose lines end behind a row are read
+without.
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 4
+VERSION = 5
 
 LINE = 64
 STORE, STREAM, SHIFT = range(3)
@@ -72,10 +79,11 @@ def source(element: str, isa: Isa) -> str:
 # permute: {form.source}-byte elements {form.note}   ({vectors})
 def permute(data, shape, strides, scratch, begin, end):
     source, target, result = operand(data, 0, byte), output(data, 1, byte), output(data, 2, byte)
+    windows = output(data, 3, byte)
     columns, rows, targets, results = shape[0], shape[1], shape[2], shape[3]
     stages, way, ahead = shape[4], shape[5], shape[6]
     transpose_block(
         source, target, result, strides, columns, rows, targets, results, stages, way, ahead,
-        scratch,
+        windows, scratch,
     )
 """

@@ -18,6 +18,8 @@ from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import I64, Emitter
 
 LINE = 64
+WORD = 8
+MOST_ROWS = 512  # of a block
 AHEAD = 512  # bytes of a row between what is read and what is asked for
 STORE, STREAM, SHIFT = range(3)
 
@@ -42,6 +44,8 @@ class Block(NamedTuple):
     ahead
         Unless this is 0, ``table[ahead + r]`` is where row ``r`` is `AHEAD` bytes further. There
         are entries for twice as many rows.
+    windows
+        Unless this is null, windows of rows (see `fastein.cpu.permutation_kernel`).
     lines
         Room for a line of as many rows as a line has elements.
     """
@@ -57,7 +61,15 @@ class Block(NamedTuple):
     stages: Any
     way: Any
     ahead: Any
+    windows: Any
     lines: Any
+
+
+class _Rows(NamedTuple):
+    """Where the rows of a tile are read: row ``r`` at ``table[r]`` behind `base`."""
+
+    base: Any
+    table: Any
 
 
 def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
@@ -86,10 +98,11 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
         stages: Any,
         way: Any,
         ahead: Any,
+        windows: Any,
         lines: Any,
     ) -> Any:
         """Transpose a block (see `Block`)."""
-        signature = types.none(source, target, result, table, *[word] * 7, lines)
+        signature = types.none(source, target, result, table, *[word] * 7, windows, lines)
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             emit = Emitter(element, isa, context, builder)
@@ -115,39 +128,66 @@ class _Block:
     def emit(self) -> None:
         """Emit loops over tiles, those at the ends moved back so that they end with the block.
 
-        Tiles begin where lines of the first row do: unaligned pieces would meet lines twice.
+        Tiles begin where lines of the first row do: unaligned pieces would meet lines twice. Where
+        rows have windows, these go on by a line from tile to tile.
         """
-        emit, builder, side = self._emit, self._builder, self._side
-        self._shifts = shifts = builder.icmp_signed("==", self._what.way, I64(SHIFT))
-        self._stage = emit.move(self._what.lines, I64(LINE * LINE))
+        emit, builder, side, what = self._emit, self._builder, self._side, self._what
+        self._shifts = shifts = builder.icmp_signed("==", what.way, I64(SHIFT))
+        self._stage = emit.move(what.lines, I64(LINE * LINE))
         staged = emit.move(self._stage, I64(LINE))
-        self._to = builder.select(shifts, staged, self._what.target)
-        first = emit.move(self._what.source, emit.entry(self._what.table, I64(0)))
-        begin = builder.neg(emit.misalignment(first, side))
-        last_column = builder.sub(self._what.columns, I64(side))
-        last_row = builder.sub(self._what.rows, I64(side))
+        self._to = builder.select(shifts, staged, what.target)
+        slides = builder.icmp_signed("!=", builder.ptrtoint(what.windows, I64), I64(0))
+        first = emit.move(what.source, emit.entry(what.table, I64(0)))
+        before = builder.neg(emit.misalignment(first, side))
+        begin = builder.select(slides, I64(0), before)
+        last_column = builder.sub(what.columns, I64(side))
+        last_whole = builder.sub(last_column, I64(side))  # with the line that it ends in
+        last_row = builder.sub(what.rows, I64(side))
         done = emit.variable()
-        with emit.loop(self._what.columns, side, begin) as place:
+        with emit.loop(what.columns, side, begin) as place:
             column = emit.least(emit.most(place, I64(0)), last_column)
             first = builder.sub(builder.load(done, typ=I64), column)
             with builder.if_then(shifts):
                 self._take_up(column, first)
-            with emit.loop(self._what.rows, side) as start:
-                self._tile(emit.least(start, last_row), column)
+            whole = builder.icmp_signed("<=", place, last_whole)
+            rows = self._rows(column, builder.and_(slides, whole))
+            with emit.loop(what.rows, side) as start:
+                self._tile(emit.least(start, last_row), column, rows)
             with builder.if_then(shifts):
                 self._shift(column, first)
             builder.store(builder.add(column, I64(side)), done)
 
-    def _tile(self, row: Any, column: Any) -> None:
+    def _rows(self, column: Any, slides: Any) -> _Rows:
+        """Return where the rows of tiles are read, in windows if these are to slide there."""
+        emit, builder, what = self._emit, self._builder, self._what
+        at = emit.source(what.source, column)
+        lines = builder.bitcast(what.windows, what.table.type)
+        places = builder.gep(lines, [I64(MOST_ROWS)], source_etype=I64)
+        with builder.if_then(slides):
+            self._slide(_Rows(at, lines))
+        return _Rows(
+            builder.select(slides, what.windows, at), builder.select(slides, places, what.table)
+        )
+
+    def _slide(self, lines: _Rows) -> None:
+        """Have the window of each row go on by a line."""
+        emit, what = self._emit, self._what
+        first = emit.move(what.windows, I64(2 * WORD * MOST_ROWS))
+        with emit.loop(what.rows) as r:
+            window = emit.move(first, emit.times(r, 2 * LINE))
+            second = emit.move(window, I64(LINE))
+            self._copy_line(window, second, streams=False)
+            self._copy_line(second, self._row(lines, r), streams=False)
+
+    def _tile(self, row: Any, column: Any, rows: _Rows) -> None:
         emit = self._emit
-        at = emit.source(self._what.source, column)
-        self._ask(at, row, column)
+        self._ask(emit.source(self._what.source, column), row, column)
         if self._piece == self._vector == LINE:
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
-            addresses = [self._row(at, number) for number in numbers]
+            addresses = [self._row(rows, number) for number in numbers]
             self._piece_of_tile(addresses, row, I64(0), column, I64(0))
             return
-        self._collect(at, row)
+        self._collect(rows, row)
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
             corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
@@ -168,22 +208,22 @@ class _Block:
             )
             back = builder.select(ends, builder.neg(emit.times(what.columns, emit.size)), I64(0))
             first = builder.add(row, builder.select(ends, what.rows, I64(0)))
-            first, place = builder.add(what.ahead, first), emit.move(at, back)
+            first, rows = builder.add(what.ahead, first), _Rows(emit.move(at, back), what.table)
             with emit.loop(I64(self._side)) as r:
-                emit.prefetch(self._row(place, builder.add(first, r)))
+                emit.prefetch(self._row(rows, builder.add(first, r)))
 
-    def _row(self, at: Any, number: Any) -> Any:
+    def _row(self, rows: _Rows, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
-        return self._place(at, number, I64(0))
+        return self._emit.move(rows.base, self._emit.entry(rows.table, number))
 
-    def _collect(self, at: Any, row: Any) -> None:
+    def _collect(self, rows: _Rows, row: Any) -> None:
         """Copy a line of each row next to each other.
 
         Pieces smaller than a line come from there: rows may evict each other from the cache.
         """
         emit, builder = self._emit, self._builder
         with emit.loop(I64(self._side)) as r:
-            address = self._row(at, builder.add(row, r))
+            address = self._row(rows, builder.add(row, r))
             to = emit.move(self._what.lines, emit.times(r, LINE))
             for start in range(0, LINE, self._vector):
                 value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
@@ -197,7 +237,8 @@ class _Block:
         They are those from `beyond` on behind `column`, the first one of the tile.
         """
         emit, builder = self._emit, self._builder
-        values = Transposition(emit, len(addresses)).wide_columns(addresses, self._piece // LANE)
+        block, lanes = Transposition(emit, len(addresses)), self._piece // LANE
+        values = block.columns(addresses) if lanes == 1 else block.wide_columns(addresses, lanes)
         to = emit.packed(emit.packed(self._to, within), row)
         targets = builder.add(self._what.targets, column)
         entries = builder.add(builder.select(self._shifts, self._what.stages, targets), beyond)
