@@ -1,6 +1,8 @@
 """The store of kernels: what a process gains by it, and what that costs."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
 import fastein
@@ -13,6 +15,19 @@ import numpy as np
 import fastein
 fastein.config(cache_dir={folder!r}, jit={jit!r})
 a, b = np.ones((512, 512)), np.ones((512, 512))
+"""
+
+EARNING = """
+import time
+import numpy as np
+import fastein
+from fastein.cpu import tiers
+fastein.config(cache_dir={folder!r}, jit="tiered")
+a = np.ones((4000, 4000))
+start = time.perf_counter()
+while not any(tier.ready for tier in tiers._tiers.values()):
+    fastein.einsum("ij->j", a)
+print(time.perf_counter() - start)
 """
 
 
@@ -64,3 +79,14 @@ class Contractions:
     def timeraw_first_call_without_store(self, folder):
         """The same without: NumPy's matmul stands in."""
         return "fastein.einsum('ij,jk->ik', a, b)", WARM.format(folder=None, jit="never")
+
+
+class Earning:
+    """From the first call of a process that finds no kernels stored until one runs."""
+
+    def track_seconds_until_a_kernel_is_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = [sys.executable, "-c", EARNING.format(folder=folder)]
+            return float(subprocess.run(program, capture_output=True, check=True).stdout)
+
+    track_seconds_until_a_kernel_is_there.unit = "s"

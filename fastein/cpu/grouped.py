@@ -56,6 +56,11 @@ class Grouped(KernelForm, Record):
         """Elements of a vector of results."""
         return self.group * self.access[-1][0]
 
+    @property
+    def reads_whole(self) -> bool:
+        """Whether whole vectors are read; integers for two or three results are read one by one."""
+        return self.lanes > 3 or self.dtype == "float16"
+
     def source(self) -> str:
         """Return the source of the kernel."""
         return render(self)
@@ -126,7 +131,7 @@ def render(form: Grouped) -> str:
                 f"{name} = {kind}(data, {op}, {form.dtype})"
                 for op, (name, kind) in enumerate(zip(names, kinds, strict=True))
             ),
-            f"whole = begin + (end - begin) // {group} * {group}",
+            *_last_group(form),
             f"for i in range(begin, whole, {group}):",
             *indent(_body(form, group)),
             "for i in range(whole, end):",
@@ -135,13 +140,24 @@ def render(form: Grouped) -> str:
     )
 
 
+def _last_group(form: Grouped) -> list[str]:
+    """Say where the last group ends whose vectors stay within the share."""
+    group, behind = form.group, _behind(form)
+    if not behind:
+        return [f"whole = begin + (end - begin) // {group} * {group}"]
+    return [
+        f"stop = end - {behind}  # what is written behind a group is written again by the next",
+        f"whole = begin + (stop - begin) // {group} * {group} if stop > begin else begin",
+    ]
+
+
 def _body(form: Grouped, group: int) -> list[str]:
     """Return the work on so many matrices."""
     lines = []
     for op in range(form.nin + 1):
         step = form.access[op][0] * ITEMSIZE[form.dtype]
         place = f"{form.operand(op)} + i * {step}" if step else form.operand(op)
-        lines.append(f"{_at(form, op, group)} = wide({place}, {_count(form, op, group)})")
+        lines.append(f"{_at(form, op, group)} = wide({place}, {_width(form, op, group)})")
     spans = [
         range(size if summed else 1) for size, summed in zip(form.sizes, form.summed, strict=True)
     ]
@@ -149,7 +165,37 @@ def _body(form: Grouped, group: int) -> list[str]:
         " * ".join(_factor(form, op, group, index) for op in range(form.nin))
         for index in product(*spans)
     ]
-    return [*lines, f"{_at(form, form.nin, group)}[0] = (", *indent(joined(products, " + ")), ")"]
+    target = f"{_at(form, form.nin, group)}[0] = "
+    width = _width(form, form.nin, group)
+    if width == _count(form, form.nin, group):
+        return [*lines, f"{target}(", *indent(joined(products, " + ")), ")"]
+    return [
+        *lines,
+        "results = (",
+        *indent(joined(products, " + ")),
+        ")",
+        f"{target}padded(results, {width})",
+    ]
+
+
+def _width(form: Grouped, op: int, group: int) -> int:
+    """Return the elements that are read or written at once.
+
+    What moves with the batch is met by whole vectors: others are put together from pieces.
+    """
+    count = _count(form, op, group)
+    is_whole = group > 1 and form.reads_whole and form.access[op][0]
+    return 1 << (count - 1).bit_length() if is_whole else count
+
+
+def _behind(form: Grouped) -> int:
+    """Return the matrices behind a group that its vectors touch, of the operand with the most."""
+    extents = [row[0] for row in form.access]
+    return max(
+        -(-_width(form, op, form.group) // extent) - form.group
+        for op, extent in enumerate(extents)
+        if extent
+    )
 
 
 def _at(form: Grouped, op: int, group: int) -> str:
@@ -158,7 +204,7 @@ def _at(form: Grouped, op: int, group: int) -> str:
 
 
 def _count(form: Grouped, op: int, group: int) -> int:
-    """Return the elements of an operand that are read at once."""
+    """Return the elements that an operand has in so many matrices."""
     loops = zip(form.sizes[1:], form.access[op][1:], strict=True)
     return prod([size for size, step in loops if step]) * (group if form.access[op][0] else 1)
 

@@ -87,6 +87,18 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
     return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
 
 
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def padded(typingctx: Any, vector: Any, lanes: Any) -> Any:
+    """Return a vector with more lanes behind its own, whatever is in them."""
+    wider = elements_of(vector.dtype, lanes.literal_value)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = args[0] if vector.lanes > 1 else spread(builder, args[0], 1)
+        return lanes_of(builder, value, [min(k, vector.lanes - 1) for k in range(wider.lanes)])
+
+    return wider(vector, lanes), lower
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def laced(typingctx: Any, vectors: Any) -> Any:
     """Return the elements of some vectors in turns."""
