@@ -26,8 +26,12 @@ cnp.import_array()
 cdef enum:
     MOST_NAMES = 4096  # equations, option sets
     MOST_THREAD_COUNTS = 16  # for which plans are kept
+    MOST_CONVERTED = 10_000  # elements that are converted without a plan
+    MOST_UNPLANNED = 8       # times that this is done to operands of one kind
 
 
+cdef frozenset _NO_PATHS = frozenset({"auto", "greedy", "optimal"})  # for two operands
+cdef frozenset _CONVERTIBLE = frozenset("?bBhHiIlLqQfdgFDG")
 cdef dict _known_names = {}
 cdef dict _option_sets
 cdef Unbuilt _defaults
@@ -183,14 +187,23 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     cdef Executable executable = None
     cdef uint64_t made_in = generation()
     cdef Recipe recipe
+    cdef char order = c'K'
     cdef bint lasts = True
     if entry is None:
-        if options is _defaults and _may_be_simple:
+        if _may_be_simple:
             recipe = _names(subscripts, operands).recipe
-            executable = simple(recipe, operands, out, _target is None)
-            if executable is None and recipe.can_wait:
-                executable = stand_in(recipe, operands, out, sights(subscripts, operands, out))
+            if options is not _defaults and not (recipe.is_view and out is None):
+                order = _simple_order(options, operands)
+            if order and (recipe.can_wait or options is _defaults or options.optimize == "auto"):
+                executable = simple(recipe, operands, out, order, _target is None)
+            if executable is None and order and recipe.can_wait:
+                executable = stand_in(recipe, operands, out, order,
+                                      sights(subscripts, operands, out))
                 lasts = executable is None
+            if executable is None and not recipe.is_view:
+                converted = _converted(subscripts, operands, out, options)
+                if converted is not None:
+                    return _answer(subscripts, converted, out, options)
         if executable is None:
             executable = _planned(subscripts, operands, out, options)
         if lasts:
@@ -201,6 +214,46 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     if out is None:
         return entry.executable.run(operands, 0, None)
     return into(entry, operands, 0, out)
+
+
+cdef tuple _converted(object subscripts, tuple operands, object out, object options):
+    """Small operands in the dtype of the arithmetic, where that loses nothing.
+
+    None if nothing needs conversion, and where the call is made so often that a plan is worth
+    its time. Copies of contiguous arrays lie as these do, which decides on the result's layout.
+    """
+    cdef Py_ssize_t elements = 0
+    cdef ndarray array
+    cdef object dtype = None if options is _defaults else options.dtype
+    for array in operands:
+        elements += cnp.PyArray_SIZE(array)
+        if not cnp.PyArray_FLAGS(array) & (cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS):
+            return None
+    if elements > MOST_CONVERTED or sights(subscripts, operands, out) > MOST_UNPLANNED:
+        return None
+    if options is not _defaults and options.casting in ("no", "equiv"):
+        return None
+    if dtype is None:
+        dtype = np.result_type(*[x.dtype for x in operands])
+    if dtype.char not in _CONVERTIBLE or (out is not None and out.dtype is not dtype):
+        return None
+    if all([x.dtype is dtype for x in operands]):
+        return None
+    if not all([np.can_cast(x.dtype, dtype) for x in operands]):
+        return None
+    return tuple([x.astype(dtype, copy=False) for x in operands])
+
+
+cdef char _simple_order(object options, tuple operands) except? 0:
+    """The order of a new result, if all other options leave one or two operands as they are."""
+    cdef object dtype = options.dtype, optimize = options.optimize
+    if options.strict:
+        return 0
+    if type(optimize) is not bool and not (type(optimize) is str and optimize in _NO_PATHS):
+        return 0
+    if dtype is not None and (dtype is not (<ndarray>operands[0]).descr or options.order == "A"):
+        return 0
+    return <char>ord(options.order) if options.order in ("K", "C", "F") else 0
 
 
 cdef Executable _planned(object subscripts, tuple operands, object out, object options):

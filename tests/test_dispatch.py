@@ -79,9 +79,6 @@ OTHER = {
     "spaces": lambda: einsum("ij, jk->ik", A, B),
     "shape": lambda: einsum("ij,jk->ik", A[:1], B),
     "strides": lambda: einsum("ij,jk->ik", np.asfortranarray(A), B),
-    "dtype": lambda: einsum("ij,jk->ik", A.astype("f4"), B),
-    "dtype of one size": lambda: einsum("ij,jk->ik", A.astype("i8"), B),
-    "byte order": lambda: einsum("ij,jk->ik", A.astype(">f8"), B),
     "alignment": lambda: einsum("ij,jk->ik", UNALIGNED, B),
     "out": lambda: einsum("ij,jk->ik", A, B, out=np.empty((2, 4))),
     "dtype=": lambda: einsum("ij,jk->ik", A, B, dtype="f8"),
@@ -99,6 +96,26 @@ OTHER = {
 def test_calls_with_a_plan_of_their_own(name):
     einsum("ij,jk->ik", A, B)
     assert new_plans(OTHER[name], OTHER[name]) == [1, 0]
+
+
+CONVERTED = {
+    "dtype": lambda: einsum("ij,jk->ik", A.astype("f4"), B),
+    "dtype of one size": lambda: einsum("ij,jk->ik", A.astype("i8"), B),
+    "byte order": lambda: einsum("ij,jk->ik", A.astype(">f8"), B),
+    "dtype=": lambda: einsum("ij,jk->ik", A.astype("f4"), B.astype("f4"), dtype="f8"),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_small_operands_are_converted_without_a_plan_until_that_is_worth_it(name):
+    call = CONVERTED[name]
+    want = np.einsum("ij,jk->ik", A, B)
+    np.testing.assert_array_equal(call(), want)
+    before = plan_count()
+    for _ in range(30):
+        np.testing.assert_array_equal(call(), want)
+    assert plan_count() == before + 1
+    assert new_plans(call) == [0]
 
 
 def test_options_that_equal_but_differ():

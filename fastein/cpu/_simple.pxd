@@ -18,5 +18,6 @@ cdef class Recipe:
     cdef bint repeats[MOST_INPUTS]
     cdef int term[MOST_INPUTS][MOST_LABELS]
 
-cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans)
-cdef Executable stand_in(Recipe recipe, tuple operands, object out, Py_ssize_t sights)
+cdef Executable simple(Recipe recipe, tuple operands, object out, char order, bint no_plans)
+cdef Executable stand_in(Recipe recipe, tuple operands, object out, char order,
+                         Py_ssize_t sights)

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""Small calls planned in C: one nest, no conversion, no keywords.
+"""Small calls planned in C: one nest, no conversion.
 
 A known equation that meets a new shape must not cost more than NumPy needs for the whole call.
 Where the plan could only be one nest (or one view) this module comes to the same executable as
@@ -96,23 +96,28 @@ def _has_one_plan(equation):
     return not (rows and columns and summed)
 
 
-cdef Executable simple(Recipe recipe, tuple operands, object out, bint no_plans):
-    """The executable of a call without keywords, or None if it takes real planning.
+cdef Executable simple(Recipe recipe, tuple operands, object out, char order, bint no_plans):
+    """The executable of a call that converts nothing, or None if it takes real planning.
+
+    `order` is that of a new result: 'K', 'C' or 'F'.
 
     With `no_plans` what would take real planning is one nest as well, for the time being, if it
     does not take long.
     """
-    return within(recipe, operands, out, max(recipe.most_work, <Py_ssize_t>UNPLANNED_WORK)
-                  if no_plans and plans_can_wait() else recipe.most_work)
+    cdef Py_ssize_t most = recipe.most_work
+    if no_plans and plans_can_wait():
+        most = max(most, <Py_ssize_t>UNPLANNED_WORK)
+    return within(recipe, operands, out, order, most)
 
 
-cdef Executable stand_in(Recipe recipe, tuple operands, object out, Py_ssize_t sights):
+cdef Executable stand_in(Recipe recipe, tuple operands, object out, char order,
+                         Py_ssize_t sights):
     """One nest in the place of a plan, or None once the calls seen would have paid for a plan."""
-    return within(recipe, operands, out, STAND_IN_WORK // sights)
+    return within(recipe, operands, out, order, STAND_IN_WORK // sights)
 
 
-cdef Executable within(Recipe recipe, tuple operands, object out, Py_ssize_t most):
-    """The executable of a call without keywords as one nest of at most so many iterations."""
+cdef Executable within(Recipe recipe, tuple operands, object out, char order, Py_ssize_t most):
+    """The executable of a call that converts nothing, as one nest of at most so many iterations."""
     cdef npy_intp size[MOST_LABELS]
     cdef Py_ssize_t table[MOST_LABELS * MOST_INPUTS]
     cdef npy_intp strides[MOST_LABELS]
@@ -144,7 +149,10 @@ cdef Executable within(Recipe recipe, tuple operands, object out, Py_ssize_t mos
         if work > most:
             return None
     if out is None:
-        result_strides(recipe, size, table, array.itemsize, strides)
+        if order == c'K':
+            result_strides(recipe, size, table, array.itemsize, strides)
+        else:
+            contiguous_strides(recipe, size, order == c'F', array.itemsize, strides)
     elif not fits(recipe, <ndarray>out, type_num, size, strides):
         return None
     step = NestStep.__new__(NestStep, nest_of(recipe, array.dtype, size, table, strides))
@@ -213,6 +221,16 @@ cdef void result_strides(Recipe recipe, npy_intp *size, Py_ssize_t *table, Py_ss
         if label < recipe.nout:
             strides[label] = itemsize
             itemsize *= size[label]
+
+
+cdef void contiguous_strides(Recipe recipe, npy_intp *size, bint first_fastest,
+                             Py_ssize_t itemsize, npy_intp *strides) noexcept:
+    """Lay a new result out under ``order='C'`` or ``'F'``."""
+    cdef int k, label
+    for k in range(recipe.nout):
+        label = k if first_fastest else recipe.nout - 1 - k
+        strides[label] = itemsize
+        itemsize *= size[label]
 
 
 cdef bint fits(Recipe recipe, ndarray out, int type_num, npy_intp *size,
