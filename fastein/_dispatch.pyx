@@ -18,7 +18,7 @@ from ._plan_cache import clear_plans
 from .config import numpy_einsum, on_change, settings
 from .cpu._runtime cimport Executable
 from .cpu._simple cimport Recipe, simple, stand_in
-from .errors import EinsumError
+from .errors import EinsumError, NoArrayError
 from .forks import no_fork
 
 cnp.import_array()
@@ -320,7 +320,7 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
                      object optimize, object strict):
     """The call with any kind of argument."""
     global _operands
-    cdef object subscripts, as_array
+    cdef object subscripts
     cdef tuple operands
     cdef Py_ssize_t terms
     if len(arguments) < 2:
@@ -333,31 +333,33 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
 
         return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
                          optimize=optimize, strict=strict)
-    as_array = _operands.as_array
     if _operands.are_foreign(arguments, out):
         return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
     if out is not None and not isinstance(out, ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
     if isinstance(arguments[0], (str, bytes)):
         subscripts = _text(arguments[0])
-        options = _options(dtype, order, casting, optimize, strict)
         given = arguments[1:]
+        if _operands.is_list_of_operands(given) and _operands.are_foreign(tuple(given[0]), out):
+            return _by_their_owner((subscripts, *given[0]), out, dtype, order, casting, optimize,
+                                   strict)
+        options = _options(dtype, order, casting, optimize, strict)
         try:
-            operands = tuple([as_array(x) for x in given])
+            operands = _operands.as_arrays(given, subscripts)
             return _answer(subscripts, operands, out, options)
+        except NoArrayError:  # a ragged list is no array, but may be a list of operands
+            terms = subscripts.count(",") + 1
+            if not _operands.is_list_of_operands(given) or (len(given[0]) != terms and terms == 1):
+                raise
         except EinsumError:
             if not _operands.is_list_of_operands(given):
                 raise
-        except ValueError:  # a ragged list is no array, but may be a list of operands
-            terms = subscripts.count(",") + 1
-            if not _operands.is_list_of_operands(given) or len(given[0]) != terms:
-                raise
-        return _answer(subscripts, tuple([as_array(x) for x in tuple(given[0])]), out, options)
+        return _answer(subscripts, _operands.as_arrays(given[0], subscripts), out, options)
     subscripts, given = sublist_key(arguments)
     options = _options(dtype, order, casting, optimize, strict)
     if optimize is False:
         _check_letters(subscripts)
-    return _answer(subscripts, tuple([as_array(x) for x in given]), out, options)
+    return _answer(subscripts, _operands.as_arrays(given, None), out, options)
 
 
 cdef int _check_letters(tuple key) except -1:

@@ -8,21 +8,52 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from .errors import EinsumError
+from .errors import EinsumError, NoArrayError, compose
 
 cdef enum:
     MOST_DEPTH = 64  # of nested lists
+    MOST_PLAIN = 1_000_000  # elements that are looked at
 
 cdef frozenset _ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
 cdef frozenset _CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
 cdef frozenset _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 
 
-cpdef object as_array(object given):
-    """An operand as a base-class array."""
+cpdef tuple as_arrays(object given, object text):
+    """All operands as base-class arrays; `text` is the equation, for errors."""
+    return tuple([as_array(x, k, text) for k, x in enumerate(tuple(given))])
+
+
+cpdef object as_array(object given, Py_ssize_t number, object text):
+    """The operand of this number as a base-class array; `text` is the equation, for errors."""
+    cdef Py_ssize_t left = MOST_PLAIN
     if type(given) is list or type(given) is tuple:
-        given = _settled(given, MOST_DEPTH, {})
-    return np.asarray(given)
+        if not _holds_plain_numbers(given, MOST_DEPTH, &left):
+            given = _settled(given, MOST_DEPTH, {})
+    try:
+        return np.asarray(given)
+    except EinsumError:
+        raise
+    except ValueError as error:
+        raise NoArrayError(compose(
+            f"operand {number} cannot be made an array: {error}", text)) from error
+
+
+cdef bint _holds_plain_numbers(object given, int depth, Py_ssize_t *left) except -1:
+    """Whether nested lists hold numbers alone, whose conversion runs nobody's code."""
+    cdef object x, kind
+    if depth == 0:
+        return False
+    for x in given:
+        left[0] -= 1
+        if left[0] < 0:
+            return False
+        kind = type(x)
+        if kind is float or kind is int or kind is bool or kind is complex:
+            continue
+        if not (kind is list or kind is tuple) or not _holds_plain_numbers(x, depth - 1, left):
+            return False
+    return True
 
 
 cdef object _settled(object given, int depth, dict seen):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EinsumError",
+    "NoArrayError",
     "compose",
     "item_span",
     "label_name",
@@ -34,6 +35,10 @@ class EinsumError(ValueError):
     Every ``ValueError`` that fastein raises is an ``EinsumError``. The message names the
     operands, labels and sizes at fault and points at the place in the subscripts.
     """
+
+
+class NoArrayError(EinsumError):
+    """An operand of which NumPy can make no array."""
 
 
 def compose(

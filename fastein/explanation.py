@@ -14,7 +14,7 @@ from ._operands import as_array, is_list_of_operands, lies_on_device
 from ._parser import parse, parse_key, sublist_key
 from .config import settings
 from .equation import Equation, bind, expand
-from .errors import EinsumError, quoted
+from .errors import EinsumError, NoArrayError, quoted
 from .path import Path, contraction_path, loop_cost, path_cost, walk
 from .plan import Clear, Contract, Convert, Layout, Options, Plan, ThroughNumPy, View
 
@@ -42,7 +42,8 @@ def explanation(
     options = normalised_options(dtype=dtype, optimize=optimize)
 
     def planned(given: tuple[Any, ...]) -> tuple[Plan, Any]:
-        return _planned(subscripts, given, tuple([_layout(x, dtype) for x in given]), options)
+        layouts = tuple([_layout(x, dtype, k, subscripts) for k, x in enumerate(given)])
+        return _planned(subscripts, given, layouts, options)
 
     plan, sources = _of_one_or_a_list(planned, given, subscripts.count(",") + 1)
     lines = [f"einsum({quoted(subscripts)})", *_shapes(plan), "", *_steps(plan)]
@@ -71,17 +72,18 @@ def _of_one_or_a_list(
     """What a function says of the operands; or of those in the list that was given as one."""
     try:
         return answer(given)
+    except NoArrayError:  # a ragged list is no array, but may be a list of operands
+        if not is_list_of_operands(given) or (len(given[0]) != terms and terms == 1):
+            raise
     except EinsumError:
         if not is_list_of_operands(given) or _is_shape(given[0]):
-            raise
-    except ValueError:  # a ragged list is no array, but may be a list of operands
-        if not is_list_of_operands(given) or len(given[0]) != terms:
             raise
     return answer(tuple(given[0]))
 
 
 def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], str]:
     """What `fastein.einsum_path` returns; see there."""
+    optimize = normalised_options(optimize=optimize).optimize
     if not arguments:
         raise EinsumError("einsum_path needs the subscripts and at least one operand")
     if any(_answers_itself(x) for x in arguments):
@@ -93,7 +95,10 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
         subscripts, operands = parse_key(key), tuple(listed)
 
     def sized(operands: tuple[Any, ...]) -> tuple[Equation, tuple[int, ...]]:
-        shapes = [tuple(x.shape) if lies_on_device(x) else as_array(x).shape for x in operands]
+        shapes = [
+            tuple(x.shape) if lies_on_device(x) else as_array(x, k, subscripts.text).shape
+            for k, x in enumerate(operands)
+        ]
         equation = expand(subscripts, shapes)
         return equation, bind(equation, shapes)
 
@@ -154,7 +159,7 @@ def _is_shape(given: Any) -> bool:
     return isinstance(given, tuple) and all(isinstance(n, (int, np.integer)) for n in given)
 
 
-def _layout(given: Any, dtype: Any) -> Layout:
+def _layout(given: Any, dtype: Any, number: int, text: str) -> Layout:
     """The layout of an operand, or of a C-ordered array of the given shape."""
     if _is_shape(given):
         shape = tuple([int(n) for n in given])
@@ -169,7 +174,7 @@ def _layout(given: Any, dtype: Any) -> Layout:
         from fastein_cuda.arrays import operand_of
 
         return operand_of(given).layout
-    array = as_array(given)
+    array = as_array(given, number, text)
     return Layout(array.shape, array.strides, array.dtype, array.flags.aligned)
 
 

@@ -7,7 +7,7 @@ into one form, and decides when no order is better than a single nest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import inf, prod
 from typing import Any
 
 from .errors import EinsumError
@@ -67,6 +67,8 @@ def contraction_path(
         if len(optimize) == 2 and isinstance(optimize[0], str) and optimize[0] != "einsum_path":
             if not isinstance(optimize[1], (int, float)):
                 raise TypeError(f"the memory limit must be a number, not {optimize[1]!r}")
+            if not optimize[1] > -inf:
+                raise EinsumError(f"the memory limit must be a number, not {optimize[1]!r}")
             memory_limit = int(min(optimize[1], 2**63 - 1))
             optimize = optimize[0]
         else:

@@ -98,6 +98,27 @@ def test_calls_with_a_plan_of_their_own(name):
     assert new_plans(OTHER[name], OTHER[name]) == [1, 0]
 
 
+def test_an_operand_that_is_no_array():
+    for call in (einsum, explain, einsum_path):
+        for operands in ((B.T[:, :2], [[1, 2], [3]]), ([A, [[1], [2, 3]]],)):
+            with pytest.raises(EinsumError, match=r"operand 1 cannot be made an array: (.|\n)*ij,jk"):
+                call("ij,jk->ik", *operands)
+        with pytest.raises(EinsumError, match="2 terms, but 3 operands"):
+            call("ij,jk->ik", [A, B, B])
+
+
+def test_a_list_of_operands_that_answer_themselves():
+    class Owned:
+        def __array__(self, *args, **kwargs):
+            raise AssertionError("converted")
+
+        def __array_function__(self, function, types, args, kwargs):
+            return function, args
+
+    pair = [Owned(), Owned()]
+    assert einsum("i,i->", pair) == (np.einsum, ("i,i->", *pair))
+
+
 CONVERTED = {
     "dtype": lambda: einsum("ij,jk->ik", A.astype("f4"), B),
     "dtype of one size": lambda: einsum("ij,jk->ik", A.astype("i8"), B),

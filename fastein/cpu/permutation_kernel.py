@@ -40,7 +40,7 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 5
+VERSION = 6
 
 LINE = 64
 STORE, STREAM, SHIFT = range(3)
