@@ -1,6 +1,5 @@
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from .plan import Layout, Options, Plan
@@ -27,6 +26,3 @@ def normalised_options(
     optimize: Any = "auto",
     strict: bool = False,
 ) -> Options: ...
-def as_array(given: Any) -> np.ndarray[Any, Any]: ...
-def lies_on_device(x: Any) -> bool: ...
-def has_cuda_interface(x: Any) -> bool: ...

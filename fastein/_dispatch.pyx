@@ -25,7 +25,6 @@ cnp.import_array()
 
 cdef enum:
     MOST_NAMES = 4096  # equations, option sets
-    MOST_DEPTH = 64    # of nested lists
     MOST_THREAD_COUNTS = 16  # for which plans are kept
 
 
@@ -36,6 +35,7 @@ cdef dict _by_threads = {}  # these two, for each number of threads
 cdef Py_ssize_t _threads = 0
 cdef tuple _other_settings = None
 cdef object _target = None
+cdef object _operands = None  # the module, once a call has needed it
 cdef bint _may_be_simple = settings.jit != "always"
 
 
@@ -257,16 +257,22 @@ cdef Names _names(object subscripts, tuple operands):
 cdef object _general(tuple arguments, object out, object dtype, object order, object casting,
                      object optimize, object strict):
     """The call with any kind of argument."""
-    cdef object subscripts
+    global _operands
+    cdef object subscripts, as_array
     cdef tuple operands
+    cdef Py_ssize_t terms
     if len(arguments) < 2:
         raise EinsumError("einsum needs the subscripts and at least one operand")
-    if _is_on_device(arguments, out):
+    if _operands is None:
+        with no_fork:
+            from . import _operands
+    if _operands.are_on_device(arguments, out):
         from fastein_cuda.dispatch import einsum as on_device
 
         return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
                          optimize=optimize, strict=strict)
-    if _is_foreign(arguments, out):
+    as_array = _operands.as_array
+    if _operands.are_foreign(arguments, out):
         return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
     if out is not None and not isinstance(out, ndarray):
         raise TypeError(f"out must be an array, not {type(out).__name__}")
@@ -278,10 +284,11 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
             operands = tuple([as_array(x) for x in given])
             return _answer(subscripts, operands, out, options)
         except EinsumError:
-            if not _is_list_of_operands(given):
+            if not _operands.is_list_of_operands(given):
                 raise
         except ValueError:  # a ragged list is no array, but may be a list of operands
-            if not _is_list_of_operands(given) or len(given[0]) != subscripts.count(",") + 1:
+            terms = subscripts.count(",") + 1
+            if not _operands.is_list_of_operands(given) or len(given[0]) != terms:
                 raise
         return _answer(subscripts, tuple([as_array(x) for x in tuple(given[0])]), out, options)
     subscripts, given = sublist_key(arguments)
@@ -289,30 +296,6 @@ cdef object _general(tuple arguments, object out, object dtype, object order, ob
     if optimize is False:
         _check_letters(subscripts)
     return _answer(subscripts, tuple([as_array(x) for x in given]), out, options)
-
-
-cpdef object as_array(object given):
-    """An operand as a base-class array."""
-    if type(given) is list or type(given) is tuple:
-        given = _settled(given, MOST_DEPTH, {})
-    return np.asarray(given)
-
-
-cdef object _settled(object given, int depth, dict seen):
-    """Nested lists as tuples: NumPy crashes if an element's conversion shortens a list."""
-    if depth == 0:
-        return given  # deeper than arrays go, as NumPy will say
-    if id(given) in seen:
-        if seen[id(given)] is None:
-            raise EinsumError("an operand is a list that contains itself")
-        return seen[id(given)]
-    seen[id(given)] = None
-    settled = tuple([
-        _settled(x, depth - 1, seen) if type(x) is list or type(x) is tuple else x
-        for x in tuple(given)
-    ])
-    seen[id(given)] = settled
-    return settled
 
 
 cdef int _check_letters(tuple key) except -1:
@@ -332,67 +315,6 @@ cdef str _text(object subscripts):
     if isinstance(subscripts, bytes):
         return parse(subscripts).text
     return str.__str__(subscripts)  # of a subclass the characters, not what it shows itself as
-
-
-cdef bint _is_list_of_operands(tuple given):
-    return len(given) == 1 and isinstance(given[0], (list, tuple)) and len(given[0]) > 0
-
-
-cdef bint _is_on_device(tuple arguments, object out) except -1:
-    """Whether some operand lies on a GPU."""
-    for x in arguments:
-        if type(x) is list or type(x) is tuple:  # a list of operands; all of them do, or none
-            x = x[0] if len(x) > 0 else None
-        if lies_on_device(x):
-            return True
-    return lies_on_device(out)
-
-
-cpdef bint lies_on_device(object x) except -1:
-    """Whether an object is an array on a CUDA device."""
-    cdef object kind = type(x)
-    if x is None or kind in _PLAIN or isinstance(x, ndarray):
-        return False
-    if kind.__module__.partition(".")[0] in _ALWAYS_ON_DEVICE:
-        return hasattr(kind, "__cuda_array_interface__")  # to ask the array costs a microsecond
-    if has_cuda_interface(x):
-        return True
-    where = getattr(x, "__dlpack_device__", None)
-    return where is not None and not isinstance(x, type) and where()[0] in _CUDA_DEVICES
-
-
-cpdef bint has_cuda_interface(object x) except -1:
-    """Whether an object describes itself by ``__cuda_array_interface__``.
-
-    JAX raises RuntimeError for its bfloat16, torch for tensors that require gradients; `hasattr`
-    would pass that on.
-    """
-    try:
-        x.__cuda_array_interface__
-    except Exception:
-        return False
-    return True
-
-
-cdef bint _is_foreign(tuple arguments, object out) except -1:
-    """Whether some operand's own library wants to answer (NEP 18)."""
-    for x in arguments:
-        if _has_own_function(x):
-            return True
-    return out is not None and _has_own_function(out)
-
-
-cdef bint _has_own_function(object x) except -1:
-    kind = type(x)
-    if kind is ndarray or kind in _PLAIN:
-        return False
-    own = getattr(kind, "__array_function__", None)
-    return own is not None and own is not ndarray.__array_function__
-
-
-_ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
-_CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
-_PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 
 
 cdef object _by_their_owner(tuple arguments, object out, object dtype, object order,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ._dispatch import as_array, lies_on_device, normalised_options, plan_for
+from ._dispatch import normalised_options, plan_for
+from ._operands import as_array, is_list_of_operands, lies_on_device
 from ._parser import parse, parse_key, sublist_key
 from .config import settings
 from .equation import Equation, bind, expand
 from .errors import EinsumError, quoted
 from .path import Path, contraction_path, loop_cost, path_cost, walk
 from .plan import Clear, Contract, Convert, Layout, Options, Plan, ThroughNumPy, View
+
+T = TypeVar("T")
 
 
 class Explanation(str):
@@ -35,9 +39,12 @@ def explanation(
     if not isinstance(subscripts, str):
         raise TypeError(f"subscripts must be a str, not {type(subscripts).__name__}")
     subscripts = str.__str__(subscripts)
-    layouts = tuple([_layout(x, dtype) for x in given])
     options = normalised_options(dtype=dtype, optimize=optimize)
-    plan, sources = _planned(subscripts, given, layouts, options)
+
+    def planned(given: tuple[Any, ...]) -> tuple[Plan, Any]:
+        return _planned(subscripts, given, tuple([_layout(x, dtype) for x in given]), options)
+
+    plan, sources = _of_one_or_a_list(planned, given, subscripts.count(",") + 1)
     lines = [f"einsum({quoted(subscripts)})", *_shapes(plan), "", *_steps(plan)]
     if source:
         lines += _sources(plan, sources)
@@ -58,6 +65,21 @@ def _planned(
     return plan_for(subscripts, layouts, None, options), sources
 
 
+def _of_one_or_a_list(
+    answer: Callable[[tuple[Any, ...]], T], given: tuple[Any, ...], terms: int
+) -> T:
+    """What a function says of the operands; or of those in the list that was given as one."""
+    try:
+        return answer(given)
+    except EinsumError:
+        if not is_list_of_operands(given) or _is_shape(given[0]):
+            raise
+    except ValueError:  # a ragged list is no array, but may be a list of operands
+        if not is_list_of_operands(given) or len(given[0]) != terms:
+            raise
+    return answer(tuple(given[0]))
+
+
 def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], str]:
     """What `fastein.einsum_path` returns; see there."""
     if not arguments:
@@ -65,13 +87,17 @@ def path_report(arguments: tuple[Any, ...], optimize: Any) -> tuple[list[Any], s
     if any(_answers_itself(x) for x in arguments):
         return np.einsum_path(*arguments, **({} if optimize == "auto" else {"optimize": optimize}))
     if isinstance(arguments[0], (str, bytes)):
-        subscripts, operands = parse(arguments[0]), list(arguments[1:])
+        subscripts, operands = parse(arguments[0]), arguments[1:]
     else:
-        key, operands = sublist_key(arguments)
-        subscripts = parse_key(key)
-    shapes = [tuple(x.shape) if lies_on_device(x) else as_array(x).shape for x in operands]
-    equation = expand(subscripts, shapes)
-    sizes = bind(equation, shapes)
+        key, listed = sublist_key(arguments)
+        subscripts, operands = parse_key(key), tuple(listed)
+
+    def sized(operands: tuple[Any, ...]) -> tuple[Equation, tuple[int, ...]]:
+        shapes = [tuple(x.shape) if lies_on_device(x) else as_array(x).shape for x in operands]
+        equation = expand(subscripts, shapes)
+        return equation, bind(equation, shapes)
+
+    equation, sizes = _of_one_or_a_list(sized, operands, len(subscripts.terms))
     path = contraction_path(equation.terms, equation.output, sizes, optimize, settings.memory_limit)
     return ["einsum_path", *path], "\n".join(_path_lines(equation, sizes, path))
 
@@ -124,9 +150,13 @@ def _term(term: tuple[int, ...], equation: Equation) -> str:
     return ("" if all(len(name) == 1 for name in names) else " ").join(names)
 
 
+def _is_shape(given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(n, (int, np.integer)) for n in given)
+
+
 def _layout(given: Any, dtype: Any) -> Layout:
     """The layout of an operand, or of a C-ordered array of the given shape."""
-    if isinstance(given, tuple) and all(isinstance(n, (int, np.integer)) for n in given):
+    if _is_shape(given):
         shape = tuple([int(n) for n in given])
         if any(n < 0 for n in shape):
             raise EinsumError(f"a shape has no negative sizes: {shape}")

@@ -29,6 +29,7 @@ from .plan import (
     ThroughNumPy,
     View,
 )
+from .result import common_dtype, new_result
 from .target import Schedule, Target
 
 MOST_FUSED = 4  # operands of a nest that may take the place of a path
@@ -70,7 +71,7 @@ def make_plan(
         sizes = check_out(equation, sizes, out.shape, options.strict)
     elif len(operands) == 1 and _is_view(equation):
         return _view_plan(equation, sizes, operands[0], options)
-    dtype = _common_dtype(equation, operands, out, options)
+    dtype = common_dtype(equation, operands, out, options)
     if dtype.char not in C_KINDS and dtype.char != "O" and not target.computes(dtype):
         raise TypeError(f"invalid data type for einsum: {dtype}")
     return _Planner(equation, sizes, operands, out, dtype, options, target).plan()
@@ -95,51 +96,6 @@ def _view_plan(
     )
 
 
-def _common_dtype(
-    equation: Equation, operands: tuple[Layout, ...], out: Layout | None, options: Options
-) -> np.dtype[Any]:
-    """The dtype of the arithmetic, as NumPy's iterator finds it: `out` takes part."""
-    everyone = operands if out is None else (*operands, out)
-    first = operands[0].dtype
-    if options.dtype is not None:
-        dtype = options.dtype.newbyteorder("=")
-    elif first.isnative and all(x.dtype is first for x in everyone):
-        dtype = first
-    else:
-        dtype = np.result_type(*[x.dtype for x in everyone]).newbyteorder("=")
-    for number, operand in enumerate(operands):
-        if operand.dtype is not dtype and not np.can_cast(operand.dtype, dtype, options.casting):  # type: ignore[arg-type]
-            raise TypeError(
-                f"operand {number} of einsum({quoted(equation.text)}) cannot be cast from "
-                f"{operand.dtype} to {dtype} under casting={options.casting!r}"
-            )
-    if out is not None and not _can_hold(equation, out, dtype, options):
-        raise TypeError(
-            f"the result of einsum({quoted(equation.text)}) cannot be cast between {dtype} and "
-            f"the {out.dtype} of out under casting={options.casting!r}"
-        )
-    return dtype
-
-
-def _can_hold(equation: Equation, out: Layout, dtype: np.dtype[Any], options: Options) -> bool:
-    if options.optimize not in ("auto", False) and _is_inner_product(equation):
-        return True  # to which NumPy's `optimize` assigns the result of a dot product unchecked
-    # NumPy's iterator both reads and writes `out`, so it must convert both ways
-    return np.can_cast(dtype, out.dtype, options.casting) and np.can_cast(  # type: ignore[arg-type]
-        out.dtype,
-        dtype,
-        options.casting,  # type: ignore[arg-type]
-    )
-
-
-def _is_inner_product(equation: Equation) -> bool:
-    """Whether two operands with the same labels, each once, are summed over all of them."""
-    if equation.output or len(equation.terms) != 2:
-        return False
-    first, second = equation.terms
-    return 0 < len(first) == len(set(first)) == len(second) and set(first) == set(second)
-
-
 class _Planner:
     """The slots, buffers and steps of one plan while it is being made."""
 
@@ -159,7 +115,7 @@ class _Planner:
         self.dtype = dtype
         self.options = options
         self.target = target
-        self.result = out or self._allocated_result()
+        self.result = out or new_result(equation, sizes, operands, dtype, options)
         self.layouts: list[Layout] = list(operands)
         self.steps: list[Step] = []
 
@@ -205,32 +161,6 @@ class _Planner:
         if not direct:
             self.steps.append(Convert(into.number, RESULT, self.layouts[into.number]))
         return self.steps
-
-    def _allocated_result(self) -> Layout:
-        """The layout of a new result, which is NumPy's: it follows the operands under 'K'."""
-        equation, sizes, order = self.equation, self.sizes, self.options.order
-        shape = tuple([sizes[x] for x in equation.output])
-        if len(shape) > 64:
-            raise EinsumError(
-                f"the result of einsum({quoted(equation.text)}) would have {len(shape)} axes; "
-                "arrays have at most 64"
-            )
-        if math.prod([max(n, 1) for n in shape]) * self.dtype.itemsize > INTP_MAX:
-            raise EinsumError(
-                f"array is too big: the result of einsum({quoted(equation.text)}) would have the "
-                f"shape {shape}"
-            )
-        if order == "A":
-            order = "F" if all(map(_is_fortran, equation.terms, self.operands)) else "C"
-        strides = _nest.output_strides(
-            order,
-            sizes,
-            self._inputs_of(range(len(self.operands)), equation.terms, self.operands),
-            equation.output,
-            equation.summed,
-            self.dtype.itemsize,
-        )
-        return Layout(shape, strides, self.options.dtype or self.dtype)
 
     @staticmethod
     def _inputs_of(numbers: Any, terms: Any, layouts: Any) -> tuple[Any, ...]:
@@ -479,24 +409,3 @@ def _with_result(step: Step, number: int) -> Step:
     if isinstance(step, ThroughNumPy) and step.output.number == RESULT:
         return ThroughNumPy(step.inputs, Slot(number, step.output.term))
     return step
-
-
-def _is_fortran(term: Term, layout: Layout) -> bool:
-    """Whether an operand (its diagonal, where labels repeat) is column-major."""
-    sizes: dict[int, int] = {}
-    strides: dict[int, int] = {}
-    for label, size, stride in zip(term, layout.shape, layout.strides, strict=True):
-        sizes[label] = size
-        strides[label] = strides.get(label, 0) + stride
-    return _is_contiguous(tuple(sizes.values()), tuple(strides.values()), layout.dtype.itemsize)
-
-
-def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> bool:
-    """Whether elements follow each other with the first axis fastest."""
-    if 0 in shape:
-        return True
-    for size, stride in zip(shape, strides, strict=True):
-        if size != 1 and stride != itemsize:
-            return False
-        itemsize *= size
-    return True

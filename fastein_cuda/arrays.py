@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastein._dispatch import has_cuda_interface, lies_on_device
+from fastein._operands import has_cuda_interface, lies_on_device
 
 from .device import Device
 from .device_array import LEGACY_STREAM, Allocation, DeviceArray

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from fastein._dispatch import lies_on_device, normalised_options
+from fastein._dispatch import normalised_options
+from fastein._operands import lies_on_device
 from fastein._parser import parse, parse_key, sublist_key
 from fastein.config import settings
 from fastein.equation import expand

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastein._dispatch import has_cuda_interface
+from fastein._operands import has_cuda_interface
 from fastein.plan import Layout
 
 from .device import Device

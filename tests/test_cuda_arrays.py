@@ -8,7 +8,7 @@ import pytest
 
 import fastein
 import fastein_cuda
-from fastein._dispatch import lies_on_device
+from fastein._operands import lies_on_device
 from fastein_cuda import kinds
 from fastein_cuda.arrays import operand_of
 from fastein_cuda.simulator import simulated

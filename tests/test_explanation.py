@@ -203,6 +203,19 @@ def test_sublists_and_long_names():
     assert einsum_path(x, [0, 1], x.T, [1, 2])[0] == path
 
 
+def test_the_list_of_operands():
+    a, b = np.ones((2, 3)), np.ones((3, 4))
+    listed = explain("ij,jk->ik", [a, b])
+    assert listed == explain("ij,jk->ik", a, b)
+    assert listed == explain("ij,jk->ik", [(2, 3), (3, 4)])
+    assert einsum_path("ij,jk->ik", [a, b]) == einsum_path("ij,jk->ik", a, b)
+    assert explain("ij->", [[1, 2], [3, 4]]) == explain("ij->", np.ones((2, 2), int))
+    with pytest.raises(EinsumError, match="label 'j'"):
+        explain("ij,jk->ik", [a, a])
+    with pytest.raises(ValueError, match="inhomogeneous"):
+        einsum_path("ij->", [[1, 2], [3]])
+
+
 def test_only_shapes_matter():
     far = np.broadcast_to(np.float64(0), (10**6, 10**6))
     _, text = einsum_path("ij,jk,kl->il", far, far, far)

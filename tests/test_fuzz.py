@@ -147,6 +147,16 @@ def test_where_numpy_sums_one_operand_first(seed, index):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_a_sum_is_converted_once():
+    call = case(812, 47317)
+    assert judge(call).difference == "converted sums"
+    assert judge(
+        call,
+        lambda *args, **kwargs: np.logical_not(fastein.einsum(*args, **kwargs), out=kwargs["out"]),
+    ).fault
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_an_empty_sum_must_be_zero():
     call = case(5, 2051)
     assert judge(call).difference == "empty sum"

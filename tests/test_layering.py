@@ -26,12 +26,14 @@ LAYERS = {
     "nest": 2,
     "plan": 2,
     "arena": 2,
+    "result": 2,
     "planner": 2,
     "target": 2,
     "store": 2,
     "kernel_files": 2,
     "cpu": 3,
     "_dispatch": 4,
+    "_operands": 1,
     "_plan_cache": 4,
     "explanation": 4,
     "api": 5,
@@ -173,6 +175,7 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 # Modules that nothing imports before a kernel is compiled.
 LAZY = {
     "cpu.compiler",
+    "cpu.frontend",
     "cpu.halves",
     "cpu.lanes",
     "cpu.moves",

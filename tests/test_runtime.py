@@ -159,8 +159,9 @@ def test_a_child_of_a_busy_parent():
 
 @pytest.fixture
 def accounts(monkeypatch):
-    """No kernel has earned anything yet, and compiling is counted instead of done."""
+    """No kernel has earned anything yet, none is advanced, and compiling is counted."""
     compiled = []
+    monkeypatch.setattr(tiers, "ADVANCED", 0)
     monkeypatch.setattr(tiers, "_tiers", {})
     monkeypatch.setattr(tiers.Tier, "look", lambda tier: False)
     monkeypatch.setattr(tiers.Tier, "take", lambda tier: compiled.append(tier))
@@ -189,6 +190,43 @@ def test_a_tier_promotes_once_its_seconds_are_spent(accounts):
         assert background.wait(60)
         assert tier.ready
     assert accounts == [tier]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_first_kernels_are_advanced_where_there_is_a_core_for_that(
+    accounts, monkeypatch, cores
+):
+    monkeypatch.setattr(tiers, "ADVANCED", tiers._advanced + 1)
+    monkeypatch.setattr(tiers, "_advanced", tiers._advanced)
+    monkeypatch.setattr(tiers, "_has_idle_core", lambda: cores > 1)
+    ordered = [only_step(equation, LARGE).tier for equation in ("ij->i", "ij->j")]
+    for tier in ordered:
+        for share in (0.9, 0.2):
+            assert not tier.ready
+            tier.spend(share * tiers.ADVANCE * tiers.COMPILE_SECONDS)
+            assert background.wait(60)
+    assert [tier.ready for tier in ordered] == [cores > 1, False]
+
+
+def test_what_stands_in_leaves_a_core_to_the_compiler(accounts, monkeypatch):
+    orders = []
+    monkeypatch.setattr(background, "submit", orders.append)
+    tier = only_step("ij->i", LARGE).tier
+    with config(num_threads=3):
+        assert tier.threads() == 3
+        tier.spend(tiers.COMPILE_SECONDS)
+        assert tier.threads() == 2
+        for settle in (orders[0].forget, orders[0].finish):
+            settle()
+            assert tier.threads() == 3
+    with config(num_threads=1):
+        other = only_step("ij->j", LARGE).tier
+        other.spend(tiers.COMPILE_SECONDS)
+        assert other.threads() == 1
+        orders[1].fail(OSError("no more"))
+        with pytest.warns(RuntimeWarning, match="no more"):
+            other.spend(0.0)
+        assert not other.is_awaited
 
 
 def test_a_call_that_is_long_enough_waits_for_its_kernel(accounts):

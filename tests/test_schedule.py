@@ -72,6 +72,18 @@ def test_a_large_batch_of_tiny_matrices_is_innermost():
     assert nest.ordered(loop_order(nest, MACHINE)[0]).sizes[-1] == 30
 
 
+def test_no_far_strides_where_the_first_cache_is_too_small():
+    small, large = every_other_column(20), every_other_column(89)
+    assert small.ordered(loop_order(small, MACHINE)[0]).summed == (True, False)
+    assert large.ordered(loop_order(large, MACHINE)[0]).summed == (False, True)
+
+
+def every_other_column(n):
+    """``ij,ij->i`` on complex matrices whose elements are 32 bytes apart."""
+    matrix = (0, 1), (n, n), (32 * n, 32)
+    return build(np.dtype("c16"), (n, n), (matrix, matrix), (0,), (16,))
+
+
 @pytest.mark.parametrize(
     ("equation", "sizes", "orders", "want"),
     [

@@ -178,6 +178,31 @@ def test_long_sums_have_no_larger_errors_than_pairwise_ones(dtype):
     assert ours <= pairwise
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_sums_from_memory_have_smaller_errors_than_pairwise_ones(dtype):
+    n = 20_000_000 // np.dtype(dtype).itemsize + 33
+
+    def errors(total):
+        for seed in range(8):
+            a = np.random.default_rng(seed).standard_normal(n).astype(dtype)
+            yield float(total(a) - a.astype("g").sum()) ** 2
+
+    assert path_of("i->", dtype, i=n).form.block
+    with config(jit="always"):
+        ours, pairwise = (sum(errors(total)) for total in (lambda a: einsum("i->", a), np.sum))
+    assert ours <= 0.8 * pairwise
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_what_parts_of_a_sum_from_memory_lose_is_kept(dtype):
+    """A term that is as large as 2**40 others, there and back."""
+    a = np.ones((3, 20_000_000 // np.dtype(dtype).itemsize + 33), dtype)
+    a[:, 1000], a[:, -1000] = 2.0**40, -(2.0**40)
+    with config(jit="always"):
+        rows = einsum("ij->i", a)
+    assert np.all(abs(rows - (a.shape[1] - 2)) <= 8)  # what shares a lane of its part with these
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8", "D"])
 @pytest.mark.parametrize("values", [(np.inf,), (-np.inf,), (np.nan,), (np.inf, -np.inf)])
 @pytest.mark.filterwarnings("ignore:invalid value")

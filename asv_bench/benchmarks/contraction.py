@@ -36,6 +36,9 @@ ATTENTION = {
 }
 
 
+BATCHES = ("16 x 4000", "64 x 200", "256 x 8")  # rows, columns and steps, and how many matrices
+
+
 def _tccg():
     """Equations and their sizes, as in ATTENTION."""
     lines = Path(__file__).with_name("tccg.txt").read_text().splitlines()
@@ -158,6 +161,18 @@ class Attention(_Share):
 
     def setup(self, peaks, equation, einsum):
         self.prepare(equation, _sizes(ATTENTION[equation]), "float32", einsum)
+
+
+class InnermostBatch(_Share):
+    """Stacks of matrices whose elements interleave."""
+
+    params = (BATCHES, ["float32", "float64"], EINSUMS)
+    param_names = ("matrices", "dtype", "einsum")
+
+    def setup(self, peaks, matrices, dtype, einsum):
+        size, count = map(int, matrices.split(" x "))
+        sizes = {"b": count, **dict.fromkeys("ijk", size)}
+        self.prepare("ijb,jkb->ikb", sizes, dtype, einsum)
 
 
 class Dtypes(_Share):

@@ -26,6 +26,8 @@ cdef class Runner:
     cdef Pace mirror_pace   # where the result's other half is its mirror image
     cdef LoopNest nest
     cdef object keepalive
+    cdef Runner rest        # of what does not fill whole vectors
+    cdef Py_ssize_t shift   # bytes from all to that
 
     cdef int remember_table(self) except -1
     cdef Way way_of(self) noexcept

@@ -11,8 +11,8 @@ from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
 from ._problem cimport (
-    BITS, COLUMNS, DIRECT, DOUBLES, FLOATS, GATHERED, IN_RUNS, INTEGERS, LINE, ROWS, TRANSPOSED,
-    Problem, Side, up,
+    BITS, COLUMNS, DIRECT, DOUBLES, FLOATS, GATHERED, IN_RUNS, INTEGERS, LINE, LINES, ROWS,
+    TRANSPOSED, Problem, Side, up,
 )
 from ._runtime cimport Step
 from ._splits cimport add_parts, split, split_bytes, splits
@@ -32,6 +32,7 @@ cdef enum:
 
 PACK_KINDS = {
     "rows": IN_RUNS, "transposed": TRANSPOSED, "gathered": GATHERED, "direct": DIRECT,
+    "lines": LINES,
 }
 SUM_KINDS = {
     "float32": FLOATS, "complex64": FLOATS, "float64": DOUBLES, "complex128": DOUBLES, "bool": BITS,
@@ -123,7 +124,7 @@ cdef class Runner:
         p.depth = blocks.depth
         p.packed, p.word = tile.arithmetic.itemsize, tile.arithmetic.steps
         p.together = schedule.together
-        p.itemsize = nest.itemsize
+        p.itemsize = tile.result_bytes
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
         p.symmetric = schedule.symmetric and schedule.shared == COLUMNS
@@ -142,6 +143,9 @@ cdef class Runner:
         self.pace.estimate = self.work * PRODUCT_SECONDS
         self.nest = nest
         self.keepalive = (tiles, packs)
+        if schedule.rest is not None:
+            self.shift, rest = schedule.rest
+            self.rest = Runner(nest, rest, tiles, packs)
         self.remember_table()
 
     cdef int remember_table(self) except -1:
@@ -215,7 +219,10 @@ cdef class Runner:
             self.work_off(&call, &way)
         finally:
             give_scratch(memory, nbytes)
-        return end_watch(&call.watch)
+        end_watch(&call.watch)
+        if self.rest is not None:
+            self.rest.run(first + self.shift, second + self.shift, result + self.shift)
+        return 0
 
     cdef int work_off(self, Call *call, Way *way) except -1:
         if way.threads > 1:

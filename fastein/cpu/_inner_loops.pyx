@@ -53,6 +53,10 @@ cdef void products(element *block, element **p, Py_ssize_t *s, Py_ssize_t begin,
     cdef element *b = ahead[element](p[1], begin * s[1])
     if s[0] == unit and s[1] == unit:
         hadamard[element](block, a, b, n, True)
+    elif s[0] == 0 and s[1] == unit:
+        scaled[element](block, a[0], b, n, True)
+    elif s[0] == unit and s[1] == 0:
+        scaled[element](block, b[0], a, n, True)
     else:
         map_strided_2[element](a, s[0], b, s[1], block, unit, n, True)
     for k in range(2, nin):
@@ -290,6 +294,17 @@ cdef inline void map_strided_2(element *a, Py_ssize_t sa, element *b, Py_ssize_t
             out = ahead[element](out, so)
 
 
+cdef inline void scaled_strided(element *out, Py_ssize_t so, element a, element *x,
+                                Py_ssize_t sx, Py_ssize_t n, bint first) noexcept nogil:
+    """``out (+)= a * x``: to load a long double again after each store takes twice as long."""
+    cdef Py_ssize_t _
+    for _ in range(n):
+        out[0] = times[element](a, x[0]) if first else plus[element](
+            out[0], times[element](a, x[0]))
+        x = ahead[element](x, sx)
+        out = ahead[element](out, so)
+
+
 cdef void map_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin,
                      bint first) noexcept nogil:
     cdef Py_ssize_t done = 0, count
@@ -298,7 +313,12 @@ cdef void map_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin,
     while done < n:
         count = min(n - done, BLOCK)
         products[element](block, p, s, done, count, nin)
-        map_strided_1[element](block, sizeof(element), out, s[nin], count, first)
+        if s[nin] != sizeof(element):
+            map_strided_1[element](block, sizeof(element), out, s[nin], count, first)
+        elif first:
+            copied[element](out, block, count)
+        else:
+            added[element](out, block, count)
         out = ahead[element](out, count * s[nin])
         done += count
 
@@ -315,6 +335,10 @@ cdef void map(element **p, Py_ssize_t *s, Py_ssize_t n, int nin, bint first,
             scaled[element](out, p[1][0], p[0], n, first)
         elif so == unit and s[0] == unit and s[1] == unit:
             hadamard[element](out, p[0], p[1], n, first)
+        elif is_extended[element](NULL) and s[0] == 0:
+            scaled_strided[element](out, so, p[0][0], p[1], s[1], n, first)
+        elif is_extended[element](NULL) and s[1] == 0:
+            scaled_strided[element](out, so, p[1][0], p[0], s[0], n, first)
         else:
             map_strided_2[element](p[0], s[0], p[1], s[1], out, so, n, first)
     elif nin == 1:

@@ -6,6 +6,7 @@ from ._threads cimport Pace
 
 cdef class KernelRun(Run):
     cdef readonly object traversal
+    cdef object account             # of the kernel that is to come
     cdef kernel_t function
     cdef char *scratch
     cdef Header own                 # of the baseline nest, where that is the kernel

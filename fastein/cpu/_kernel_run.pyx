@@ -85,10 +85,13 @@ cdef class KernelRun(Run):
     traversal : fastein.cpu.traversal.Traversal
     kernel : fastein.cpu.compiler.Kernel or None
         That of the traversal's form; None for the baseline nest.
+    account : fastein.cpu.tiers.Account or None
+        That of a kernel which is to take the place of the baseline nest.
     """
 
-    def __init__(self, traversal, kernel):
+    def __init__(self, traversal, kernel, account=None):
         self.traversal = traversal
+        self.account = account
         self.kernel = kernel
         self.nest = traversal.nest
         self.pace.estimate = self.nest.work() * LOOP_SECONDS
@@ -140,7 +143,7 @@ cdef class KernelRun(Run):
     cdef int perform(self, char **data) except -1:
         cdef Py_ssize_t threads = 1
         if self.worth >= self.least:
-            threads = settings.num_threads
+            threads = settings.num_threads if self.account is None else self.account.threads()
         if self.part_bytes:
             return self.perform_by_way(data, threads)
         return self.run(data, threads)

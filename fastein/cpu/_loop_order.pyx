@@ -4,11 +4,16 @@
 
 Every new shape asks for it, hence Cython.
 """
+from libc.math cimport INFINITY
+
 from .._nest cimport LoopNest
 from ._loop_pairs cimport may_pair
 
 cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
-cdef double NEAR = 0.5  # of the time of a strided access, in maps where all stays in cache
+# Of the time of a strided access, in maps where all stays in cache: what the next ones find there.
+cdef double NEAR = 0.5
+cdef double NEARBY = 128  # bytes of a stride up to which that holds for more than the first cache
+cdef double FIRST_CACHE = 1 << 17  # bytes that operands span, up to which it holds for all strides
 # Of the overhead of a run, where two loops go together over an output: each row, and each pair.
 cdef double ROW = 0.2
 cdef double PAIR = 2.0
@@ -53,9 +58,11 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
     """Write the order of the loops; the estimated time."""
     cdef double contiguous = rates.cycle * nest.itemsize / rates.vector_bytes
     cdef double total = nest.work(), each, seconds, best_seconds = -1.0, estimate = 0.0
-    cdef double strided, far = rates.strided_access, near = max(contiguous, NEAR * far)
+    cdef double far = rates.strided_access, near = max(contiguous, NEAR * far)
     cdef int rank = nest.rank, nop = nest.nin + 1, a, p, strides, best = 0
-    cdef bint sums_only = False
+    cdef double within = NEARBY if span(nest) > FIRST_CACHE else INFINITY
+    cdef double access
+    cdef bint near_ones, sums_only = False
     cdef Py_ssize_t step
     if rank == 0:
         return rates.run_overhead
@@ -67,22 +74,34 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
             continue
         each = rates.cycle
         strides = 0
+        access = 0.0
+        near_ones = not nest.is_summed[a] and total < IN_CACHE
         for p in range(nop):
             step = nest.stride[p * rank + a]
             if step == nest.itemsize or step == -nest.itemsize:
                 each += contiguous
             elif step:
                 strides += 1
+                access += near if near_ones and abs(step) <= within else far
         if not nest.is_summed[a]:
             each += contiguous  # the output is read as well
-        strided = far if nest.is_summed[a] or total >= IN_CACHE else near
         around(nest, a, order, streams)
-        seconds = each + strides * strided + overhead(nest, order, rates)
+        seconds = each + access + overhead(nest, order, rates)
         if best_seconds < 0 or seconds < best_seconds:
             best, best_seconds = a, seconds
             estimate = total * (each + strides * far + rates.run_overhead / nest.size[a])
     around(nest, best, order, streams)
     return estimate
+
+
+cdef inline double span(LoopNest nest) noexcept:
+    """Bytes between the first and the last of all operands."""
+    cdef int p, a
+    cdef double total = 0.0
+    for p in range(nest.nin + 1):
+        for a in range(nest.rank):
+            total += abs(<double>nest.stride[p * nest.rank + a]) * (nest.size[a] - 1)
+    return total
 
 
 cdef inline double overhead(LoopNest nest, int *order, Rates *rates) noexcept:

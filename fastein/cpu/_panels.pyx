@@ -2,13 +2,18 @@
 # cython: initializedcheck=False, cdivision=True
 """Packing blocks of an operand into panels, by the kernels of `fastein.cpu.packing`."""
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport llabs
 from libc.string cimport memcpy
 
 from ._axes cimport offsets
-from ._problem cimport DIRECT, IN_RUNS, LINE, SLACK, TRANSPOSED, Side, next_width, panel_bytes, up
-from ._words cimport Pair, word
+from ._problem cimport (
+    DIRECT, IN_RUNS, LINE, LINES, SLACK, TRANSPOSED, Side, next_width, panel_bytes, up,
+)
+from ._streams cimport ask
+from ._words cimport HalfLine, Line, Pair, line, word
 
 cdef enum:
+    AHEAD = 64       # bytes by which lines are asked for before they are packed
     STEPS = 256      # of the sum that are packed at a time where rows lie in runs
 
 cdef enum WordWay:   # see fastein.cpu.words
@@ -61,7 +66,9 @@ cdef void pack_block(Problem *p, int side, char *source, Py_ssize_t begin, Py_ss
     first = 0
     while first < count:
         width = next_width(p, s, count - first)
-        if s.kind == TRANSPOSED:
+        if s.kind == LINES:
+            pack_lines(p, source, steps, depth, places + first, width, pitch, target)
+        elif s.kind == TRANSPOSED:
             pack_transposed(p, s, source, steps, k, depth, places + first, width, pitch, target,
                             panel)
         else:
@@ -195,6 +202,37 @@ cdef void move_short(char *source, Py_ssize_t *steps, Py_ssize_t depth, Py_ssize
         for r in range(count):
             memcpy(target + r, row + runs[2 * r], sizeof(word))
         target = <word *>(<char *>target + step)
+
+
+cdef void pack_lines(Problem *p, char *source, Py_ssize_t *steps, Py_ssize_t depth,
+                     Py_ssize_t *places, Py_ssize_t width, Py_ssize_t pitch,
+                     char *target) noexcept nogil:
+    """Pack a panel of whole vectors."""
+    if p.packed == sizeof(Line):
+        move_lines[Line](source, steps, depth, places, width, pitch, <Line *>target)
+    elif p.packed == sizeof(HalfLine):
+        move_lines[HalfLine](source, steps, depth, places, width, pitch, <HalfLine *>target)
+    else:
+        move_lines[Pair](source, steps, depth, places, width, pitch, <Pair *>target)
+
+
+cdef void move_lines(char *source, Py_ssize_t *steps, Py_ssize_t depth, Py_ssize_t *places,
+                     Py_ssize_t width, Py_ssize_t pitch, line *target) noexcept nogil:
+    """Move vectors in the operand's order, and ask for those of the matrices that come next."""
+    cdef Py_ssize_t k, r
+    cdef char *row
+    if width > 1 and depth > 1 and llabs(steps[1] - steps[0]) < llabs(places[1] - places[0]):
+        for r in range(width):
+            row = source + places[r]
+            for k in range(depth):
+                ask(row + steps[k] + AHEAD)
+                memcpy(target + k * pitch + r, row + steps[k], sizeof(line))
+        return
+    for k in range(depth):
+        row = source + steps[k]
+        for r in range(width):
+            ask(row + places[r] + AHEAD)
+            memcpy(target + k * pitch + r, row + places[r], sizeof(line))
 
 
 cdef void pack_gathered(Side *s, char *source, Py_ssize_t *steps, Py_ssize_t depth,

@@ -15,6 +15,7 @@ cdef enum PackKind:
     TRANSPOSED      # the summed index runs along memory
     GATHERED        # neither
     DIRECT          # not at all: tiles read the operand where it lies
+    LINES           # elements are whole vectors
 
 
 cdef enum SumKind:

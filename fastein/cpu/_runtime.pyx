@@ -201,7 +201,8 @@ cdef class NestStep(Step):
         cdef bint parallel = self.parallel and header.pointers == NULL
         cdef Py_ssize_t threads = 1
         if parallel and self.work >= SHARE_WORK:
-            threads = min(<Py_ssize_t>settings.num_threads, n)
+            threads = settings.num_threads if self._tier is None else self._tier.threads()
+            threads = min(threads, n)
         cdef Py_ssize_t shares = min(watched_shares(self.work), n)
         cdef Header own
         if shares > 1 and self.nest.is_summed[0]:
@@ -216,14 +217,14 @@ cdef class NestStep(Step):
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""
         if self.in_parts is None and self.traversal is not None:
             if self.traversal.parts and self.traversal.is_loops and not self.nest.is_half:
-                self.in_parts = kernel_run(self.traversal, None)
+                self.in_parts = kernel_run(self.traversal, None, self._tier)
         return self.in_parts is not None
 
 
-cdef Run kernel_run(traversal, kernel):
+cdef Run kernel_run(traversal, kernel, account=None):
     with no_fork:
         from ._kernel_run import KernelRun
-    return KernelRun(traversal, kernel)
+    return KernelRun(traversal, kernel, account)
 
 
 cdef int book_unplanned(double seconds) except -1:

@@ -1,4 +1,4 @@
-"""Stores past the caches."""
+"""Stores past the caches, and lines that are asked for before they are needed."""
 
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
@@ -24,8 +24,14 @@ cdef extern from *:
     #define fastein_fence() ((void)0)
     #define fastein_stream_line(to, from) memcpy(to, from, 64)
     #endif
+    #if defined(__GNUC__)
+    #define fastein_ask(address) __builtin_prefetch(address, 0, 2)
+    #else
+    #define fastein_ask(address) ((void)(address))
+    #endif
     """
     void fence "fastein_fence" () noexcept nogil
+    void ask "fastein_ask" (const char *address) noexcept nogil
     void stream_line "fastein_stream_line" (char *to, const char *source) noexcept nogil
 
 cdef enum:

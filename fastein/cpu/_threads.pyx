@@ -26,7 +26,7 @@ from _thread import allocate_lock
 
 from .._nest cimport LoopNest
 from ..forks import no_fork
-from ._atomics cimport SPINS, add, exchange, get, pause, swap, wait_for
+from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
 from ._baseline cimport kernel_t
 
 cdef extern from *:
@@ -79,6 +79,21 @@ cdef extern from *:
     void keep_off "fastein_keep_off" (Cpus *cpus, int cpu) noexcept nogil
     void come_back "fastein_come_back" (Cpus *cpus) noexcept nogil
 
+cdef extern from *:
+    """
+    #include <time.h>
+    #if defined(_WIN32)
+    #define fastein_rest() fastein_yield()
+    #else
+    static inline void fastein_rest(void)
+    {
+        struct timespec moment = {0, 20000};
+        nanosleep(&moment, NULL);
+    }
+    #endif
+    """
+    void rest "fastein_rest" () noexcept nogil
+
 cdef extern from "pythread.h":
     ctypedef void *PyThread_type_lock
     unsigned long PyThread_get_thread_ident() nogil
@@ -106,6 +121,7 @@ cdef enum:
     MOST_THREADS = 1024
     IDLE = 0        # what a mailbox holds if it holds no job
     AT_WORK = 1
+    YIELDS = 100    # time slices that are given away, some 30 us, before a caller that waits sleeps
 
 cdef struct Job:
     kernel_t function
@@ -119,6 +135,7 @@ cdef struct Job:
     Watch watch
     long long drawn     # shares that somebody does or has done
     int cpu             # the caller's
+    bint is_long        # so that a thread may well be moved meanwhile, even to the caller's CPU
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
 cdef struct Mailbox:
@@ -141,7 +158,7 @@ cdef double WAKE_SECONDS = 7e-5
 cdef double ROW_SECONDS = 3e-5      # from one call to the next: what a thread spins for
 cdef double SHORT_SECONDS = 5e-5    # of calls alone that wake nobody
 cdef double LONG_SECONDS = 5e-4     # of calls that have woken threads and always do
-cdef double GAIN = 0.85             # time of a call that wakes threads over that of one that does not
+cdef double GAIN = 0.85             # time of a call that wakes threads over that of one alone
 cdef int TRIES = 64                 # calls of which one goes the way that seemed the slower one
 cdef object _starting = allocate_lock()
 
@@ -170,6 +187,8 @@ cdef void serve(Mailbox *box) noexcept nogil:
         if found > AT_WORK and swap(&box.job, found, AT_WORK):
             job = <Job *>found
             cpu = job.cpu
+            if job.is_long:
+                come_back(&cpus)
             work_off(job)
             # The mailbox first: the caller, and with it the job, may be gone once it is told.
             exchange(&box.job, IDLE)
@@ -297,6 +316,23 @@ cdef Py_ssize_t threads_to_wake(Pace *pace, double now) noexcept nogil:
     return 0
 
 
+cdef void wait_for_others(long long *settled) noexcept nogil:
+    """Wait until no other thread is at work on a job.
+
+    One that has not come to its end soon has lost its core to somebody else's, who may keep it for
+    milliseconds. The caller's core is free: it goes to sleep, so that the thread is moved there.
+    """
+    cdef int spins = 0
+    while get(settled) < 0:
+        spins += 1
+        if spins <= SPINS:
+            pause()
+        elif spins <= SPINS + YIELDS:
+            yield_slice()
+        else:
+            rest()
+
+
 cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
     """Do a job together with so many idle threads, the caller doing its part.
 
@@ -310,7 +346,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
     if helpers > 0:
         begin = clock()
         wakes = may_wake = threads_to_wake(pace, begin)
-        job.cpu = current_cpu()
+        job.cpu, job.is_long = current_cpu(), woken_of(pace) > LONG_SECONDS
         for k in range(_threads):
             if handed >= helpers:
                 break
@@ -320,7 +356,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
         for k in range(_threads):  # whoever has not begun is not needed any more
             if swap(&_mailboxes[k].job, <long long>job, IDLE):
                 add(&job.settled, 1)
-        wait_for(&job.settled, 0)
+        wait_for_others(&job.settled)
         _last_end = clock()
         if wakes < may_wake:
             pace.woken = mended(woken_of(pace), _last_end - begin)

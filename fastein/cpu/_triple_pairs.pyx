@@ -10,7 +10,7 @@ permission would extend to the products of one expression.
 from .._nest cimport LoopNest
 from ._elements cimport (
     KINDS, ahead, at, bool_t, c64, c128, c256, element, g80, hot, plus, position, stored, times, u8,
-    u16, u32, u64,
+    u16, u32, u64, whole,
 )
 from ._loop_pairs cimport has_contiguous_rows, pair_t, put
 
@@ -24,33 +24,48 @@ cdef inline element multiplied(element a, element b, element c) noexcept nogil:
 
 
 cdef inline element product(element *a, element *b, element *c) noexcept nogil:
-    return multiplied[element](a[0], b[0], c[0])
+    """``a * b * c``; parts of complex long doubles stay in registers until their second use."""
+    cdef g80 real, imag, c_real, c_imag
+    cdef element value
+    if element is c256:
+        real = a.real * b.real - a.imag * b.imag
+        imag = a.real * b.imag + a.imag * b.real
+        c_real = whole(c.real)
+        c_imag = whole(c.imag)
+        value.real = real * c_real - imag * c_imag
+        value.imag = real * c_imag + imag * c_real
+        return value
+    else:
+        return multiplied[element](a[0], b[0], c[0])
 
 
 cdef inline element added_up(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb, element *c,
                              Py_ssize_t sc, Py_ssize_t n) noexcept nogil:
-    """``sum(a * b * c)``; a long double that stands still is loaded once, for that takes long."""
+    """``sum(a * b * c)``; a long double that stands still is loaded once, for that takes long.
+
+    Complex ones leave no register for it.
+    """
     cdef Py_ssize_t i
     cdef element kept, total = 0
-    if (element is g80 or element is c256) and sa == 0:
+    if element is g80 and sa == 0:
         kept = a[0]
         for i in range(n):
             total = plus[element](total, multiplied[element](
                 kept, at[element](b, i * sb), at[element](c, i * sc)))
-    elif (element is g80 or element is c256) and sb == 0:
+    elif element is g80 and sb == 0:
         kept = b[0]
         for i in range(n):
             total = plus[element](total, multiplied[element](
                 at[element](a, i * sa), kept, at[element](c, i * sc)))
-    elif (element is g80 or element is c256) and sc == 0:
+    elif element is g80 and sc == 0:
         kept = c[0]
         for i in range(n):
             total = plus[element](total, multiplied[element](
                 at[element](a, i * sa), at[element](b, i * sb), kept))
     else:
         for i in range(n):
-            total = plus[element](total, multiplied[element](
-                at[element](a, i * sa), at[element](b, i * sb), at[element](c, i * sc)))
+            total = plus[element](total, product[element](
+                ahead[element](a, i * sa), ahead[element](b, i * sb), ahead[element](c, i * sc)))
     return total
 
 

@@ -28,7 +28,7 @@ from ..config import settings
 from ..forks import no_fork
 
 WORKER_SECONDS = 300  # after which a worker that says nothing is given up
-IDLE_SECONDS = 5  # that a worker waits for further orders
+IDLE_SECONDS = 20  # that a worker waits for further orders
 
 _MOST_REPORT = 4000  # characters
 

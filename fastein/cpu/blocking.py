@@ -18,8 +18,12 @@ from .tile import Tile
 
 DEPTH = 384  # steps of the sum in a block, of elements of 4 bytes and less
 WIDE_DEPTH = 256
+ABREAST_BYTES = 24 << 10  # of a panel of columns of whole vectors
 COMPLEX_DEPTH = 128  # longer sums of real and imaginary parts apart lose more than BLAS does
 TASKS = 4  # blocks for a thread in each stage, if they are not too small
+WIDE = 384  # rows from which threads share them if the result's columns are contiguous
+PARTIAL = 0.1  # what a panel that is not whole takes longer, in units (vectors of rows)
+BLOCK = 0.02  # what a block takes beside its panels
 TABLES = 64  # bytes of offsets that come with each element of a block
 
 
@@ -34,7 +38,9 @@ def depth_of(tile: Tile, total: int, grain: int) -> int:
     """Return the steps of the sum in a block: parts of one size, multiples of `grain`."""
     if tile.dtype == "float16":
         return total
-    if tile.arithmetic.lanes == 2:
+    if tile.is_abreast:
+        most = ABREAST_BYTES // (tile.columns * tile.vector_bytes)
+    elif tile.parts == 2:
         most = COMPLEX_DEPTH
     else:
         most = DEPTH if tile.arithmetic.itemsize <= 4 else WIDE_DEPTH
@@ -43,9 +49,17 @@ def depth_of(tile: Tile, total: int, grain: int) -> int:
 
 
 def blocks_of(
-    tile: Tile, extent: list[int], total: int, grain: int, threads: int
+    tile: Tile,
+    extent: list[int],
+    total: int,
+    grain: int,
+    threads: int,
+    long_columns: bool = False,
 ) -> tuple[int, Blocks]:
-    """Return which side is shared, and the blocks; depths are multiples of `grain`."""
+    """Return which side is shared, and the blocks; depths are multiples of `grain`.
+
+    `long_columns` says that columns of the result are contiguous.
+    """
     cache = caches()
     itemsize = tile.arithmetic.itemsize
     depth = depth_of(tile, total, grain)
@@ -53,22 +67,53 @@ def blocks_of(
     half = cache.second // 2 // each
     # rows that all stay in the second cache, while blocks of columns come and go, balance better
     shared = 0 if extent[0] < extent[1] and 4 * extent[0] <= 5 * half else 1
+    if long_columns and threads > 1 and WIDE <= extent[0] <= 2 * extent[1]:
+        shared = 0  # each thread writes whole columns
     own = 1 - shared
     units = (tile.vector_rows, tile.columns)
     panel = (tile.rows, tile.columns)
     block = [0, 0]
-    # blocks of one size, some for each thread: one that is held up leaves them to the others
     count = -(-extent[own] // max(half, panel[own]))
     if threads > 1 and extent[own] >= threads * units[own]:
+        # some for each thread: one that is held up leaves them to the others
         count = max(count, min(extent[own] // (4 * panel[own]), TASKS * threads))
-        count = up(count, threads)
-    block[own] = up(-(-extent[own] // count), units[own])
-    if block[own] >= 2 * panel[own]:  # whole panels: what is left of one is a narrow tile, at half
-        block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]  # of the speed
+        block[own] = units[own] * _balanced(
+            -(-extent[own] // units[own]), count, threads, panel[own] // units[own]
+        )
+    else:
+        block[own] = up(-(-extent[own] // count), units[own])
+        if block[own] >= 2 * panel[own]:  # whole panels
+            block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]
     most_shared = max(cache.third // 8 // each, 4 * units[shared])
     parts = -(-extent[shared] // most_shared)
     block[shared] = up(-(-extent[shared] // parts), panel[shared])
     return shared, Blocks(depth, (block[0], block[1]))
+
+
+def _balanced(units: int, count: int, threads: int, panel: int) -> int:
+    """Return the units of a block, of which at least `count` make `units`, done soonest by threads.
+
+    Panels have `panel` units.
+    """
+    counts = range(count, 2 * (count + threads))
+    sizes = dict.fromkeys([-(-units // n) for n in counts])
+    return min(sizes, key=lambda size: _last_thread(units, size, threads, panel))
+
+
+def _last_thread(units: int, size: int, threads: int, panel: int) -> float:
+    """Return how long threads take for blocks of one size, in units that are multiplied."""
+    blocks, left = divmod(units, size)
+    rounds, more = divmod(blocks, threads)
+    each, rest = _block_cost(size, panel), _block_cost(left, panel)
+    return max(rounds * each + rest, (rounds + bool(more)) * each)
+
+
+def _block_cost(units: int, panel: int) -> float:
+    """Return how long a block takes; panels that are not whole have slower tiles."""
+    panels, left = divmod(units, panel)
+    if left == 1:  # shared with the panel before, if there is one
+        return units + (2 * PARTIAL if panels else 1) + BLOCK
+    return units + (PARTIAL if left else 0) + (BLOCK if units else 0)
 
 
 def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:

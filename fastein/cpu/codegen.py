@@ -28,7 +28,7 @@ from .nest_source import part_terms, render
 from .rendering import ITEMSIZE, KernelForm
 
 #: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
-VERSION = 6
+VERSION = 7
 
 # Compiling takes 0.03 to 0.2 s in the usual cases, 0.9 s for 10 loops, 5 s for 20: beyond these
 # bounds the baseline serves for ever.

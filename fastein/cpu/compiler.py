@@ -221,7 +221,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
-    whole = ("across", "column", "laced", "picked", "tile", "zeros")
+    whole = ("across", "column", "exact_across", "laced", "picked", "tile", "zeros")
     memory = ("fence", "lead", "prefetch", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},

@@ -81,6 +81,9 @@ class Contraction(Record):
     symmetric : bool
         Whether the result is symmetric, and half of it enough to compute, in calls whose operands
         are the same memory.
+    rest : (int, Contraction) or None
+        If matrices are abreast and do not fill whole vectors: the last ones that fill one, some of
+        them once more, and the bytes to where they begin. They run when all is done.
     together : int
         Contiguous rows or columns of words that are packed at a time.
     """
@@ -101,6 +104,7 @@ class Contraction(Record):
     parts: int
     symmetric: bool
     together: int
+    rest: tuple[int, Contraction] | None = None
 
     def __str__(self) -> str:
         t, blocks = self.tile, self.blocks
@@ -110,6 +114,8 @@ class Contraction(Record):
             for side in range(2)
         )
         how = "one matrix a thread" if self.by_matrix else f"{names[self.shared]} shared"
+        if t.is_abreast:
+            how = f"{how}, {t.matrices} matrices abreast"
         if self.lanes is not None:
             how = f"results of {self.staged} matrices at a time interleaved"
         if self.parts > 1:
@@ -129,6 +135,7 @@ HOW = {
     "transposed": "packed by transposition",
     "gathered": "packed element by element",
     "direct": "read where they lie",
+    "lines": "packed as whole vectors",
 }
 
 
@@ -173,13 +180,17 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     grain = tile.arithmetic.steps
     if grain == 1 and 0 <= len(sums) - 2 in along:
         grain = sums[-1].size
+    symmetric = lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums)
     staged = 0
     if lanes is not None:
         staged = min(lanes.size, LANES)
         shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, total, grain), staged)
     else:
         apart = by_matrix or parts > 1
-        shared, blocks = blocks_of(tile, extent, total, grain, 1 if apart else threads)
+        long_columns = len(free[0]) == 1 and not symmetric  # of the result
+        shared, blocks = blocks_of(
+            tile, extent, total, grain, 1 if apart else threads, long_columns
+        )
     return Contraction(
         tile,
         inputs,
@@ -199,7 +210,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         lanes=lanes,
         staged=staged,
         parts=parts,
-        symmetric=lanes is None and "direct" not in packing and _is_symmetric(batch, free, sums),
+        symmetric=symmetric,
         together=together(host()),
     )
 
@@ -377,21 +388,23 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
     """Estimated time on one core."""
     tile = plan.tile
     rows, columns, total, matrices = map(_total, (*plan.free, plan.sums, plan.batch))
-    lanes = tile.arithmetic.lanes
     vectors: float = -(-rows // tile.vector_rows)
     if tile.has_narrow and tile.vector_rows < rows <= tile.vector_rows * 3 // 2:
         vectors = 1.5  # three half vectors
     steps = total / tile.arithmetic.steps
-    cycles = vectors * up(columns, tile.columns) * steps * lanes * tile.vector_bytes / 64
+    cycles = vectors * up(columns, tile.columns) * steps * tile.parts * tile.vector_bytes / 64
     for extent, how in zip((rows, columns), plan.packing, strict=True):
-        cycles += extent * total * PACK_CYCLES[how] * lanes
+        cycles += extent * total * PACK_CYCLES[how] * tile.parts
     if plan.free[0][-1].strides[2] != nest.itemsize:
         cycles += 2 * rows * columns  # stored element by element
     if plan.lanes is not None:
         matrices *= plan.lanes.size
+    if plan.rest is not None:
+        matrices += _total(plan.rest[1].batch)
     return CALL_SECONDS + matrices * (MATRIX_SECONDS + cycles * machine.cycle)
 
 
 CALL_SECONDS = 0.3e-6
 MATRIX_SECONDS = 0.15e-6
-PACK_CYCLES = {"direct": 0.0, "rows": 0.15, "transposed": 0.3, "gathered": 1.0}  # an element
+# of an element
+PACK_CYCLES = {"direct": 0.0, "rows": 0.15, "transposed": 0.3, "gathered": 1.0, "lines": 3.0}

@@ -38,7 +38,9 @@ class Engine(Account):
     def what(self) -> str:
         """The dtype, and how narrow its values are to be."""
         bits = 32 // self.tile.arithmetic.steps
-        narrow = f" of {bits} bits" if self.tile.form and self.tile.result_bytes > 1 else ""
+        narrow = f" of {bits} bits" if self.tile.form in DOTS and self.tile.result_bytes > 1 else ""
+        if self.tile.is_abreast:
+            narrow = " for matrices abreast"
         return f"{self.tile.dtype}{narrow}"
 
     def kernels(self) -> tuple[Callable[[], object], ...]:
@@ -50,6 +52,8 @@ class Engine(Account):
 
     def _packing(self) -> dict[str, Callable[[], Any]]:
         element = self.tile.arithmetic.packed
+        if self.tile.is_abreast:  # packed as they are
+            return {}
         if element in WORDS:  # one kernel packs in all ways
             return dict.fromkeys(packing.KINDS, partial(words.kernel, element, host()))
         return {how: partial(packing.kernel, how, element, host()) for how in packing.KINDS}
@@ -85,7 +89,11 @@ _transposers: dict[str, Transposer] = {}
 
 def engine_of(dtype: str, form: str | None = None) -> Engine:
     """Return the one engine of a dtype, with tiles of the form that suits all values or another."""
-    tile = tile_for(dtype, host(), form)
+    return engine_for(tile_for(dtype, host(), form))
+
+
+def engine_for(tile: Tile) -> Engine:
+    """Return the one engine of a tile."""
     return _engines.setdefault(tile, Engine(tile))
 
 

@@ -174,7 +174,7 @@ def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:
     """Return the trailing run of summed loops, several rows at a time, and the stores after it."""
     totals = [_total(row) for row in rows]
     zeros = [f"{total} = zero({form.dtype})" for total in totals]
-    values = totals
+    values, after = totals, []
     *outer, last = range(form.trailing, form.rank)
     if form.long:
         zeros += [f"{_lost(total)} = zero({form.dtype})" for total in totals]
@@ -182,6 +182,10 @@ def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:
         loops = _in_parts(form, last, rows)
     else:
         loops = _terms(form, last, rows, totals, *_bounds(form, last))
+    if form.long and form.block:
+        zeros += [f"{name} = zeros({form.dtype}, {form.block})" for name in ("totals", "losses")]
+        loops = _in_vectors(form, last)
+        after = ["total, lost = exact_across(totals, losses, total, lost)"]
     for depth in reversed(outer):
         enter = [x for row in rows for x in _enter(form, depth, range(form.nin), row)]
         loops = _for(form, depth, [*enter, *loops])
@@ -189,7 +193,7 @@ def _sum(form: Form, rows: Iterable[int] = (0,)) -> list[str]:
         f"{_cell(form, form.nin, row)} {_store(form)} {value}"
         for row, value in zip(rows, values, strict=True)
     ]
-    return [*zeros, *loops, *stores]
+    return [*zeros, *loops, *after, *stores]
 
 
 def part_terms(form: Form) -> int:
@@ -203,21 +207,43 @@ def _lost(total: str) -> str:
 
 def _in_parts(form: Form, depth: int, rows: Iterable[int]) -> list[str]:
     """Return the innermost, long sum as one of parts, which keeps what each addition loses."""
-    loop, terms = form.loop(depth), part_terms(form)
+    loop = form.loop(depth)
     start, stop = _bounds(form, depth)
     totals = [_total(row) for row in rows]
     parts = [total.replace("total", "part") for total in totals]
     zeros = [f"{part} = zero({form.dtype})" for part in parts]
-    # Numba's min would be a function of another module, and the kernel not one for the store
-    end = f"{loop}1 = {loop}0 + {terms} if {loop}0 + {terms} < {stop} else {stop}"
     kept = [
         f"{total}, {_lost(total)} = exact_sum({total}, {_lost(total)}, {part})"
         for total, part in zip(totals, parts, strict=True)
     ]
     inner = _terms(form, depth, rows, parts, f"{loop}0", f"{loop}1")
+    return _each_part(form, depth, start, stop, [*zeros, *inner, *kept])
+
+
+def _each_part(form: Form, depth: int, start: str, stop: str, body: list[str]) -> list[str]:
+    """Return a loop over the parts of a long sum, each from ``i0`` to ``i1``."""
+    loop, terms = form.loop(depth), part_terms(form)
+    # Numba's min would be a function of another module, and the kernel not one for the store
+    end = f"{loop}1 = {loop}0 + {terms} if {loop}0 + {terms} < {stop} else {stop}"
+    return [f"for {loop}0 in range({start}, {stop}, {terms}):", *indent([end, *body])]
+
+
+def _in_vectors(form: Form, depth: int) -> list[str]:
+    """Return the innermost, long sum by blocks: parts are vectors, which are added up as such."""
+    loop = form.loop(depth)
+    start, stop = _bounds(form, depth)
+    body = [
+        f"lanes = zeros({form.dtype}, {form.block})",
+        *_block_loop(form, depth, f"{loop}0", f"{loop}1"),
+        "totals, losses = exact_sum(totals, losses, lanes)",
+    ]
     return [
-        f"for {loop}0 in range({start}, {stop}, {terms}):",
-        *indent([end, *zeros, *inner, *kept]),
+        *_wide(form, depth),
+        _whole(form, start, stop),
+        *_each_part(form, depth, start, "whole", body),
+        f"part = zero({form.dtype})",
+        *_for(form, depth, wrap("part +=", _product(form)), f"range(whole, {stop})"),
+        "total, lost = exact_sum(total, lost, part)",
     ]
 
 
@@ -237,25 +263,48 @@ def _terms(
 
 
 def _blocks(form: Form, depth: int, total: str, start: str, stop: str) -> list[str]:
-    """Return an innermost sum by blocks of some vectors, and by elements after them.
+    """Return an innermost sum by blocks of some vectors, and by elements after them."""
+    return [
+        *_wide(form, depth),
+        f"lanes = zeros({form.dtype}, {form.block})",
+        _whole(form, start, stop),
+        *_block_loop(form, depth, start, "whole"),
+        f"{total} += across(lanes)",
+        *_for(form, depth, wrap(f"{total} +=", _product(form)), f"range(whole, {stop})"),
+    ]
+
+
+def _whole(form: Form, start: str, stop: str) -> str:
+    """Say where the last whole block ends."""
+    if start == "0":
+        return f"whole = {stop} // {form.block} * {form.block}"
+    return f"whole = {start} + ({stop} - {start}) // {form.block} * {form.block}"
+
+
+def _along(form: Form, depth: int) -> dict[int, str]:
+    """Return where the operands stand that loop `depth`, the innermost, moves."""
+    moving = [op for op in range(form.nin) if form.access[op][depth] == "1"]
+    return {op: _at(form, op, form.moves(op)[:-1]) for op in moving}
+
+
+def _wide(form: Form, depth: int) -> list[str]:
+    return [f"{name}_s = wide({name}, {form.block})" for name in _along(form, depth).values()]
+
+
+def _block_loop(form: Form, depth: int, start: str, stop: str) -> list[str]:
+    """Return the loop over whole blocks, which are added to ``lanes``.
 
     Lines are asked for ahead: a processor foresees a stream only to where its page ends.
     """
     loop, block, item = form.loop(depth), form.block, ITEMSIZE[form.dtype]
-    moving = [op for op in range(form.nin) if form.access[op][depth] == "1"]
-    where = {op: _at(form, op, form.moves(op)[:-1]) for op in moving}
+    where = _along(form, depth)
     factors = [
-        f"{where[op]}_s[{loop} * {item}]" if op in moving else factor
+        f"{where[op]}_s[{loop} * {item}]" if op in where else factor
         for op, factor in enumerate(_product(form))
     ]
-    asked = [f"prefetch({where[op]}, {loop} * {item} + line)" for op in moving]
-    length = stop if start == "0" else f"({stop} - {start})"
-    whole = f"{length} // {block} * {block}"
+    asked = [f"prefetch({name}, {loop} * {item} + line)" for name in where.values()]
     return [
-        *(f"{where[op]}_s = wide({where[op]}, {block})" for op in moving),
-        f"lanes = zeros({form.dtype}, {block})",
-        f"whole = {whole}" if start == "0" else f"whole = {start} + {whole}",
-        f"for {loop} in {_range(start, 'whole', block)}:",
+        f"for {loop} in {_range(start, stop, block)}:",
         *indent(
             [
                 f"for line in range({AHEAD}, {AHEAD + block * item}, {LINE}):",
@@ -263,8 +312,6 @@ def _blocks(form: Form, depth: int, total: str, start: str, stop: str) -> list[s
                 *wrap("lanes +=", factors),
             ]
         ),
-        f"{total} += across(lanes)",
-        *_for(form, depth, wrap(f"{total} +=", _product(form)), f"range(whole, {stop})"),
     ]
 
 

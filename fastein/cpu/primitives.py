@@ -146,16 +146,21 @@ def exact_sum(typingctx: Any, total: Any, lost: Any, part: Any) -> Any:
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         def add(total: Any, lost: Any, part: Any) -> tuple[Any, Any]:
-            # without flags: nothing of this may be reordered
-            found = builder.fadd(total, part)
-            seen = builder.fsub(found, total)
-            missed = builder.fsub(total, builder.fsub(found, seen))
-            missed = builder.fadd(missed, builder.fsub(part, seen))
-            return found, builder.fadd(lost, missed)
+            return two_sum(builder, total, lost, part)
 
         return context.make_tuple(builder, sig.return_type, _by_parts(builder, add, args))
 
     return types.UniTuple(total, 2)(total, lost, part), lower
+
+
+def two_sum(builder: Any, total: Any, lost: Any, part: Any) -> tuple[Any, Any]:
+    """Return ``total + part`` and `lost` with what is rounded off, of real numbers or vectors."""
+    # without flags: nothing of this may be reordered
+    found = builder.fadd(total, part)
+    seen = builder.fsub(found, total)
+    missed = builder.fsub(total, builder.fsub(found, seen))
+    missed = builder.fadd(missed, builder.fsub(part, seen))
+    return found, builder.fadd(lost, missed)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

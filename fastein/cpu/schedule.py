@@ -25,6 +25,7 @@ from math import prod
 from .._nest import LoopNest
 from ..record import Record
 from ._loop_order import loop_order
+from .abreast import abreast
 from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
 from .grouped import Grouped
@@ -149,7 +150,7 @@ def schedule(
         if cost < paired:
             chosen = Schedule("matmul", ordered, cost, False, matrix)
     if engine and computes(ordered, axes):
-        plan = contraction(ordered, axes, threads)
+        plan = abreast(contraction(ordered, axes, threads), ordered, threads)
         cost = contraction_seconds(ordered, plan, machine)
         if cost < seconds:
             gain = chosen.seconds - cost

@@ -84,9 +84,9 @@ def _contraction(step: Contract) -> _runtime.Step:
     if chosen.contraction is not None:
         with no_fork:
             from ._contraction import ContractionStep
-            from .engine import engine_of
+            from .engine import engine_for
 
-        engine = engine_of(chosen.nest.dtype.name)
+        engine = engine_for(chosen.contraction.tile)
         if settings.jit == "always":
             engine.have()
         whole = ContractionStep(slots, chosen, engine, _substitute(chosen, slots))

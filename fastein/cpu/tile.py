@@ -72,6 +72,9 @@ ARITHMETIC = {
 }
 
 
+# The form of tiles whose vectors' lanes are of as many matrices: see `fastein.cpu.abreast`.
+ABREAST = "abreast"
+
 # Integers by dot products: words of 32 bits hold neighbouring steps of the sum, as signed numbers
 # of 16 bits, or of 8 bits, unsigned in the rows. What wraps around in 32 bits does so in fewer.
 DOTS = {"pairs": 2, "bytes": 4}
@@ -102,7 +105,8 @@ class Tile(Record):
     columns : int
         Columns; one accumulator for each vector and column, two for complex.
     form : str
-        How integers are packed, if they are multiplied by dot products: a key of `DOTS`.
+        How integers are packed, if they are multiplied by dot products: a key of `DOTS`. Or
+        `ABREAST`: an element is then a vector, with one lane for each of several matrices.
     """
 
     dtype: str
@@ -113,9 +117,27 @@ class Tile(Record):
 
     @property
     def arithmetic(self) -> Arithmetic:
+        if self.is_abreast:
+            lane = ARITHMETIC[self.dtype].lane
+            return Arithmetic(f"lines{self.vector_bytes}", lane, self.vector_bytes)
         if self.form:
             return Arithmetic(f"{self.form}{self.result_bytes}", "i32", 4, DOTS[self.form])
         return ARITHMETIC[self.dtype]
+
+    @property
+    def is_abreast(self) -> bool:
+        """Whether the lanes of a vector are of as many matrices."""
+        return self.form == ABREAST
+
+    @property
+    def matrices(self) -> int:
+        """How many matrices an element belongs to."""
+        return self.vector_bytes // RESULT_BYTES[self.dtype] if self.is_abreast else 1
+
+    @property
+    def parts(self) -> int:
+        """Lanes of a number: two if it is complex."""
+        return ARITHMETIC[self.dtype].lanes
 
     @property
     def vector_rows(self) -> int:
@@ -129,7 +151,7 @@ class Tile(Record):
     @property
     def has_narrow(self) -> bool:
         """Whether there is a tile of three half vectors: where half vectors are twice as fast."""
-        return self.vector_bytes == 64
+        return self.vector_bytes == 64 and not self.is_abreast
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -144,7 +166,7 @@ class Tile(Record):
     @property
     def result_bytes(self) -> int:
         """Bytes of one element of the result."""
-        return RESULT_BYTES[self.dtype]
+        return self.vector_bytes if self.is_abreast else RESULT_BYTES[self.dtype]
 
 
 # What a tile's number of vectors is in the kernel's tables if it is three half vectors: for rows
@@ -164,7 +186,7 @@ def tile_for(dtype: str, isa: Isa, form: str | None = None) -> Tile:
     vectors, scalars = EXTENTS[isa.name]
     if form is None:
         form = "bytes" if isa.dots and RESULT_BYTES[dtype] == 1 and dtype != "bool" else ""
-    name = dtype.removeprefix("u") if form else dtype
+    name = dtype.removeprefix("u") if form in DOTS else dtype
     return Tile(name, isa.vector_bytes, vectors, scalars // ARITHMETIC[dtype].lanes, form)
 
 
@@ -202,6 +224,7 @@ def source(tile: Tile) -> str:
     """
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     narrow = t.vector_rows * 3 // 2
+    multiply = _MULTIPLY_LINES if t.is_abreast else _MULTIPLY.format(columns=t.columns)
     words = f" in words of {t.arithmetic.steps} steps" if t.arithmetic.steps > 1 else ""
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
@@ -236,8 +259,15 @@ def tiles(data, shape, strides, scratch, begin, end):
                 vectors = strides[a_vectors + i]
                 full = {narrow} if vectors == {NARROW} else vectors * {t.vector_rows}
                 height = full if full < ROWS - i else ROWS - i
+{multiply}\
+                i += height
+            ahead = ahead + {t.vector_bytes} if ahead < {panel - 1} else {t.vector_bytes - 1}
+"""
+
+
+_MULTIPLY = """\
                 if i < behind:
-                    whole = width == {t.columns} and height == full
+                    whole = width == {columns} and height == full
                     inside = whole and strides[runs + i] >= height
                     if inside:
                         target, first, adds = out + strides[i], columns + j, adding + streaming
@@ -251,8 +281,15 @@ def tiles(data, shape, strides, scratch, begin, end):
                         scatter(
                             out, spare, strides, i, height, columns + j, width, runs + i, adding
                         )
-                i += height
-            ahead = ahead + {t.vector_bytes} if ahead < {panel - 1} else {t.vector_bytes - 1}
+"""
+
+# Whole vectors are written wherever they belong.
+_MULTIPLY_LINES = """\
+                tile(
+                    vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
+                    a_ahead + ahead, b_ahead, out, strides, columns + j, adding + streaming,
+                    i, width,
+                )
 """
 
 

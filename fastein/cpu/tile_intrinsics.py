@@ -5,6 +5,8 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -67,10 +69,42 @@ class Operands(NamedTuple):
     way: Any
 
 
-def tile(shape: Tile) -> Any:
-    """Return the intrinsic that multiplies one tile; its arguments are those of `Operands`."""
+class Lines(NamedTuple):
+    """What :func:`tile` is called with if tiles are abreast: `Operands`, and two more.
 
-    def emit(builder: Any, what: Operands) -> None:
+    Attributes
+    ----------
+    row
+        Row ``r`` is written ``offsets[row + r]`` bytes further than its column.
+    width
+        How many columns are written.
+    """
+
+    vectors: Any
+    a: Any
+    b: Any
+    depth: Any
+    a_steps: Any
+    b_steps: Any
+    stride: Any
+    turn: Any
+    a_ahead: Any
+    b_ahead: Any
+    out: Any
+    offsets: Any
+    first: Any
+    way: Any
+    row: Any
+    width: Any
+
+
+def tile(shape: Tile) -> Any:
+    """Return the intrinsic that multiplies one tile.
+
+    Its arguments are those of `Operands`, or of `Lines`.
+    """
+
+    def emit(builder: Any, what: Operands | Lines) -> None:
         kind = what.vectors
         done = builder.append_basic_block("tile.done")
         blocks = [builder.append_basic_block(f"tile.{vectors}") for vectors in shape.kinds]
@@ -83,7 +117,7 @@ def tile(shape: Tile) -> Any:
             builder.branch(done)
         builder.position_at_end(done)
 
-    return intrinsic_of(Operands, emit)
+    return intrinsic_of(Lines if shape.is_abreast else Operands, emit)
 
 
 def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
@@ -106,10 +140,10 @@ class _Emitter:
         self.lane_bytes = LANE_BYTES[arithmetic.lane]
         self.width = shape.vector_bytes // self.lane_bytes
         self.vector = ir.VectorType(self.lane, self.width)
-        self.scalars = shape.columns * arithmetic.lanes
-        self.complex = arithmetic.lanes == 2
+        self.scalars = shape.columns * shape.parts
+        self.complex = shape.parts == 2
 
-    def emit(self, what: Operands) -> None:
+    def emit(self, what: Operands | Lines) -> None:
         builder = self.builder
         self._prefetch_tile(self._targets(what), what.depth, what.way)
         totals = self._columns(self._sums(what))
@@ -123,15 +157,16 @@ class _Emitter:
             switch.add_case(what.way.type(case), blocks[case])
         for case, block in enumerate(blocks):
             builder.position_at_end(block)
-            for target, column in zip(targets, totals, strict=True):
-                for v, total in enumerate(column):
-                    self._put(target, v, total, case)
+            for c, (places, column) in enumerate(zip(targets, totals, strict=True)):
+                with self._if_within(what, c):
+                    for place, total in zip(places, column, strict=True):
+                        self._put(place, total, case)
             builder.branch(done)
         builder.position_at_end(done)
 
     # The sum
 
-    def _sums(self, what: Operands) -> list[list[Any]]:
+    def _sums(self, what: Operands | Lines) -> list[list[Any]]:
         """Return the accumulators, by scalar, then by vector, after the loop over the sum."""
         builder = self.builder
         steps = [self._cell(what.offsets, table) for table in (what.a_steps, what.b_steps)]
@@ -169,8 +204,10 @@ class _Emitter:
         return sums
 
     def _broadcasts(self, place: Any, stride: Any) -> list[Any]:
-        """Return every column's scalars, each in all lanes of a vector."""
-        lanes = self.shape.arithmetic.lanes
+        """Return every column's scalars, each in all lanes of a vector.
+
+        Where tiles are abreast, a column has a number for each lane.
+        """
         scalars = []
         for column in range(self.shape.columns):
             # four columns to an address, so that the multiples of the stride are few registers
@@ -178,14 +215,25 @@ class _Emitter:
                 place = self._at(place, self.builder.mul(stride, stride.type(4)))
             offset = self.builder.mul(stride, stride.type(column % 4))
             here = self._at(place, offset)
-            scalars += [self._broadcast(here, part * self.lane_bytes) for part in range(lanes)]
+            scalars += [self._factor(here, part) for part in range(self.shape.parts)]
         return scalars
+
+    def _factor(self, place: Any, part: int) -> Any:
+        """Return what a column's rows are multiplied by; part 1 of complex is the imaginary one."""
+        if not self.shape.is_abreast:
+            return self._broadcast(place, part * self.lane_bytes)
+        factor = self._load(place, 0)
+        if not self.complex:
+            return factor
+        lanes = [lane & ~1 | part for lane in range(self.width)]
+        mask = ir.Constant(ir.VectorType(I32, self.width), lanes)
+        return self.builder.shuffle_vector(factor, factor, mask)
 
     def _multiply_add(self, x: Any, y: Any, total: Any) -> Any:
         builder = self.builder
         if self.shape.dtype == "bool":
             return builder.or_(total, builder.and_(x, y))
-        if self.shape.form:
+        if self.shape.form in DOT_PRODUCTS:
             name = f"llvm.x86.avx512.{DOT_PRODUCTS[self.shape.form]}.{8 * self.shape.vector_bytes}"
             return builder.call(self._function(name, 3), [total, x, y])
         if isinstance(self.lane, ir.IntType):
@@ -226,16 +274,15 @@ class _Emitter:
 
     # Memory
 
-    def _prefetch_tile(self, targets: list[Any], depth: Any, way: Any) -> None:
+    def _prefetch_tile(self, targets: list[list[Any]], depth: Any, way: Any) -> None:
         """Ask for the tile of the result, to be written when the sum is done."""
         builder = self.builder
         long = builder.icmp_signed(">=", depth, depth.type(LONG_SUM))
         cached = builder.icmp_signed("!=", way, way.type(STREAM))
         with builder.if_then(builder.and_(long, cached)):
-            for target in targets:
-                for v in range(self.vectors):
-                    last = (v + 1) * self.shape.vector_rows * self.shape.result_bytes - 1
-                    self._prefetch(self._at(target, last), write=True)
+            last = self.shape.vector_rows * self.shape.result_bytes - 1
+            for place in chain.from_iterable(targets):
+                self._prefetch(self._at(place, last), write=True)
 
     def _prefetch(self, address: Any, write: bool = False) -> None:
         """Ask for a line: to write in the first cache, to read in the second.
@@ -266,17 +313,29 @@ class _Emitter:
     def _cell(self, table: Any, index: Any) -> Any:
         return self.builder.gep(table, [index], source_etype=I64)
 
-    def _targets(self, what: Operands) -> list[Any]:
-        """Return where each column of the tile is written."""
+    def _targets(self, what: Operands | Lines) -> list[list[Any]]:
+        """Return where the tile is written, by column, then by vector."""
+        vector = self.shape.vector_rows * self.shape.result_bytes
+        rows: list[Any] = [v * vector for v in range(self.vectors)]
+        if isinstance(what, Lines):
+            entries = [self.builder.add(what.row, what.row.type(v)) for v in range(self.vectors)]
+            rows = [self.builder.load(self._cell(what.offsets, x), typ=I64) for x in entries]
         cells = [
             self._cell(what.offsets, self.builder.add(what.first, what.first.type(column)))
             for column in range(self.shape.columns)
         ]
-        return [self._at(what.out, self.builder.load(cell, typ=I64)) for cell in cells]
+        columns = [self._at(what.out, self.builder.load(cell, typ=I64)) for cell in cells]
+        return [[self._at(column, row) for row in rows] for column in columns]
 
-    def _put(self, target: Any, vector: int, total: Any, way: int) -> None:
+    def _if_within(self, what: Operands | Lines, column: int) -> AbstractContextManager[object]:
+        """Emit what follows for tiles that have such a column; without `Lines`, all have."""
+        if not isinstance(what, Lines) or column == 0:
+            return nullcontext()
+        within = self.builder.icmp_signed(">", what.width, what.width.type(column))
+        return self.builder.if_then(within)  # type: ignore[no-any-return]
+
+    def _put(self, place: Any, total: Any, way: int) -> None:
         builder = self.builder
-        place = self._at(target, vector * self.shape.vector_rows * self.shape.result_bytes)
         total = self._result(total)
         if way == ADD:
             old = builder.load(place, align=1, typ=total.type)
@@ -289,6 +348,8 @@ class _Emitter:
 
     def _result(self, total: Any) -> Any:
         """Return a vector of accumulators as elements of the result."""
+        if self.shape.is_abreast:
+            return total
         if self.shape.dtype == "float16":
             return self.builder.fptrunc(total, ir.VectorType(ir.HalfType(), self.width))
         if not isinstance(self.lane, ir.IntType):

@@ -121,16 +121,36 @@ def across(typingctx: Any, vector: Any) -> Any:
     dtype = vector.dtype
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value, lanes = args[0], vector.lanes
-        while lanes > 1:
-            lanes //= 2
-            low, high = (
-                lanes_of(builder, value, range(start, start + lanes)) for start in (0, lanes)
-            )
-            value = primitives.sum_of(builder, dtype, low, high)
+        value = args[0]
+        for _ in range(vector.lanes.bit_length() - 1):
+            value = primitives.sum_of(builder, dtype, *_halves(builder, value))
         return lane_of(builder, value)
 
     return elements_of(dtype)(vector), lower
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def exact_across(typingctx: Any, totals: Any, losses: Any, total: Any, lost: Any) -> Any:
+    """Return `total` with the sum of vectors' lanes, and `lost` with what that has lost."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        totals, losses, total, lost = args
+        for _ in range(sig.args[0].lanes.bit_length() - 1):
+            low, high = _halves(builder, totals)
+            both = builder.fadd(*_halves(builder, losses))
+            totals, losses = primitives.two_sum(builder, low, both, high)
+        lost = builder.fadd(lost, lane_of(builder, losses))
+        found = primitives.two_sum(builder, total, lost, lane_of(builder, totals))
+        return context.make_tuple(builder, sig.return_type, found)
+
+    return types.UniTuple(total, 2)(totals, losses, total, lost), lower
+
+
+def _halves(builder: Any, vector: Any) -> tuple[Any, Any]:
+    """Return the two halves of a vector, one lane as a vector of one."""
+    lanes = _lanes(vector) // 2
+    low, high = (lanes_of(builder, vector, range(start, start + lanes)) for start in (0, lanes))
+    return low, high
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -190,6 +210,11 @@ def fence(typingctx: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(), lower
+
+
+def _lanes(vector: Any) -> int:
+    kind = vector.type
+    return int((kind.elements[0] if isinstance(kind, ir.LiteralStructType) else kind).count)
 
 
 def _itemsize(dtype: Any) -> int:

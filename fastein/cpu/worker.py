@@ -80,3 +80,6 @@ def _load_compiler() -> None:
         import numba.core.compiler  # noqa: F401
 
         from . import compiler, primitives, tile_intrinsics  # noqa: F401
+        from .frontend import compile_kernels_only
+
+        compile_kernels_only()

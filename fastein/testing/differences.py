@@ -28,6 +28,8 @@ DIFFERENCES: dict[str, str] = {
     "operands in a list": "A lone list or tuple is unpacked into operands where NumPy's "
     "reading of it is invalid.",
     "float16 sums": "Products and sums of float16 are kept in float32 and rounded once.",
+    "converted sums": "A sum is converted to the dtype of `out` once, at the end; NumPy converts "
+    "the sum so far whenever its buffers are full.",
     "unchecked assignment": "With a path asked for, an inner product is assigned to a "
     "0-dimensional `out` of any type, as NumPy does with a path.",
     "two mistakes": "Of a mistake in the subscripts or shapes and one in the types, either may be "

@@ -43,6 +43,22 @@ def disagreement(call: Call, expected: Any, actual: Any) -> Answer:
     compute = compute_type(call, operands)
     if "O" in (expected.dtype.kind, compute.kind):
         return _objects(call, operands, expected, actual), None
+    fault, name = _numbers(call, operands, compute, expected, actual)
+    if fault is not None and expected.dtype != compute:
+        whole = np.asarray(_evaluate(call, tuple([x.astype(compute) for x in operands])))
+        kept = np.broadcast_to(whole, actual.shape).astype(expected.dtype)
+        if _numbers(call, operands, compute, kept, actual)[0] is None:
+            return None, "converted sums"
+    return fault, name
+
+
+def _numbers(
+    call: Call,
+    operands: list[np.ndarray],
+    compute: np.dtype[Any],
+    expected: np.ndarray,
+    actual: np.ndarray,
+) -> Answer:
     if compute.kind not in "fc" and not _undefined_casts(operands, compute):
         wrong = expected != actual
         return (_describe(wrong, expected, actual) if wrong.any() else None), None

@@ -1,0 +1,99 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: initializedcheck=False
+"""What may be given as an operand: arrays, what becomes one, and what others answer for.
+
+Loaded with the first call that has something else than NumPy's arrays.
+"""
+from numpy cimport ndarray
+
+import numpy as np
+
+from .errors import EinsumError
+
+cdef enum:
+    MOST_DEPTH = 64  # of nested lists
+
+cdef frozenset _ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
+cdef frozenset _CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
+cdef frozenset _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
+
+
+cpdef object as_array(object given):
+    """An operand as a base-class array."""
+    if type(given) is list or type(given) is tuple:
+        given = _settled(given, MOST_DEPTH, {})
+    return np.asarray(given)
+
+
+cdef object _settled(object given, int depth, dict seen):
+    """Nested lists as tuples: NumPy crashes if an element's conversion shortens a list."""
+    if depth == 0:
+        return given  # deeper than arrays go, as NumPy will say
+    if id(given) in seen:
+        if seen[id(given)] is None:
+            raise EinsumError("an operand is a list that contains itself")
+        return seen[id(given)]
+    seen[id(given)] = None
+    settled = tuple([
+        _settled(x, depth - 1, seen) if type(x) is list or type(x) is tuple else x
+        for x in tuple(given)
+    ])
+    seen[id(given)] = settled
+    return settled
+
+
+cpdef bint is_list_of_operands(tuple given) except -1:
+    """Whether the only operand may be the list of all operands, as torch takes it."""
+    return len(given) == 1 and isinstance(given[0], (list, tuple)) and len(given[0]) > 0
+
+
+cpdef bint are_on_device(tuple arguments, object out) except -1:
+    """Whether some operand lies on a GPU."""
+    for x in arguments:
+        if type(x) is list or type(x) is tuple:  # a list of operands; all of them do, or none
+            x = x[0] if len(x) > 0 else None
+        if lies_on_device(x):
+            return True
+    return lies_on_device(out)
+
+
+cpdef bint lies_on_device(object x) except -1:
+    """Whether an object is an array on a CUDA device."""
+    cdef object kind = type(x)
+    if x is None or kind in _PLAIN or isinstance(x, ndarray):
+        return False
+    if kind.__module__.partition(".")[0] in _ALWAYS_ON_DEVICE:
+        return hasattr(kind, "__cuda_array_interface__")  # to ask the array costs a microsecond
+    if has_cuda_interface(x):
+        return True
+    where = getattr(x, "__dlpack_device__", None)
+    return where is not None and not isinstance(x, type) and where()[0] in _CUDA_DEVICES
+
+
+cpdef bint has_cuda_interface(object x) except -1:
+    """Whether an object describes itself by ``__cuda_array_interface__``.
+
+    JAX raises RuntimeError for its bfloat16, torch for tensors that require gradients; `hasattr`
+    would pass that on.
+    """
+    try:
+        x.__cuda_array_interface__
+    except Exception:
+        return False
+    return True
+
+
+cpdef bint are_foreign(tuple arguments, object out) except -1:
+    """Whether some operand's own library wants to answer (NEP 18)."""
+    for x in arguments:
+        if _has_own_function(x):
+            return True
+    return out is not None and _has_own_function(out)
+
+
+cdef bint _has_own_function(object x) except -1:
+    kind = type(x)
+    if kind is ndarray or kind in _PLAIN:
+        return False
+    own = getattr(kind, "__array_function__", None)
+    return own is not None and own is not ndarray.__array_function__
