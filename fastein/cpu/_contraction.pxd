@@ -1,6 +1,7 @@
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._problem cimport Problem
+from ._threads cimport Pace
 from ._tickets cimport Call
 
 
@@ -21,6 +22,8 @@ cdef class Runner:
     cdef int second
     cdef bint by_matrix
     cdef double work
+    cdef Pace pace
+    cdef Pace mirror_pace   # where the result's other half is its mirror image
     cdef LoopNest nest
     cdef object keepalive
     cdef Runner rest        # of what does not fill whole vectors

@@ -140,6 +140,7 @@ cdef class Runner:
         self.first, self.second = schedule.inputs
         self.by_matrix = schedule.by_matrix
         self.work = nest.work()
+        self.pace.estimate = self.work * PRODUCT_SECONDS
         self.nest = nest
         self.keepalive = (tiles, packs)
         if schedule.rest is not None:
@@ -224,14 +225,13 @@ cdef class Runner:
         return 0
 
     cdef int work_off(self, Call *call, Way *way) except -1:
-        cdef double seconds = self.work * PRODUCT_SECONDS
         if way.threads > 1:
             share(way.function, NULL, self.nest, <char *>call, way.shares, way.threads,
-                  way.threads, 1, seconds)
+                  way.threads, 1, &self.pace)
             if call.halved and way.function == tickets and goes_on(&call.watch):
                 call.ticket = 0
                 share(mirrors, NULL, self.nest, <char *>call, way.threads, way.threads,
-                      way.threads, 1, seconds / 2)
+                      way.threads, 1, &self.mirror_pace)
         elif self.work < GIL_WORK:
             way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
         else:

@@ -1,6 +1,7 @@
 from .._nest cimport LoopNest
 from ._baseline cimport Header, kernel_t
 from ._runtime cimport Run
+from ._threads cimport Pace
 
 
 cdef class KernelRun(Run):
@@ -10,7 +11,7 @@ cdef class KernelRun(Run):
     cdef char *scratch
     cdef Header own                 # of the baseline nest, where that is the kernel
     cdef LoopNest nest
-    cdef double seconds             # of one thread, about
+    cdef Pace pace
     cdef int shared                 # the loop that is shared
     cdef bint parallel
     cdef Py_ssize_t grain

@@ -94,7 +94,7 @@ cdef class KernelRun(Run):
         self.account = account
         self.kernel = kernel
         self.nest = traversal.nest
-        self.seconds = self.nest.work() * LOOP_SECONDS
+        self.pace.estimate = self.nest.work() * LOOP_SECONDS
         if kernel is None:
             prepare(&self.own, self.nest)
             self.function, self.scratch = baseline, <char *>&self.own
@@ -159,7 +159,7 @@ cdef class KernelRun(Run):
         if self.parallel:
             shares = max(shares, min(watched_shares(self.nest.work()), n))
         share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain,
-              self.seconds)
+              &self.pace)
         return 0
 
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1:
@@ -182,7 +182,7 @@ cdef class KernelRun(Run):
                 end = room + self.parts * self.part_bytes
             if self.parts:
                 share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1,
-                      self.seconds)
+                      &self.pace)
                 self.add_up(room, end)
             else:
                 self.run(own, threads)

@@ -14,7 +14,7 @@ from ._atomics cimport add, get
 from ._axes cimport Axes, offset
 from ._elements cimport hot
 from ._runtime cimport Step
-from ._threads cimport share
+from ._threads cimport Pace, share
 
 from ..config import settings
 
@@ -36,6 +36,7 @@ cdef struct Search:
     char *data
     int itemsize
     int most                # bits that are of use
+    Pace pace
     long long seen[WIDTHS]  # chunks whose widest value has so many bits, its sign apart
     long long negative      # chunks with a negative value
 
@@ -128,6 +129,7 @@ cdef class NarrowStep(Step):
             for a, (size, stride) in enumerate(axes[k]):
                 mine.size[a], mine.stride[0][a] = size, stride
                 mine.total *= size
+            self.search[k].pace.estimate = mine.total * nest.itemsize * BYTE_SECONDS
 
     cdef int perform(self, char **slots) except -1:
         cdef int[2] bits
@@ -154,7 +156,7 @@ cdef class NarrowStep(Step):
         look(NULL, NULL, NULL, <char *>&search, 0, 1)
         if not search.seen[WIDTHS - 1]:
             share(look, NULL, self.nest, <char *>&search, n, threads, threads, 1,
-                  search.axes.total * search.itemsize * BYTE_SECONDS)
+                  &self.search[k].pace)
         negative[0] = search.negative > 0
         for bits in range(WIDTHS - 1, 0, -1):
             if search.seen[bits]:

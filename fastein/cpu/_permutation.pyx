@@ -16,7 +16,7 @@ from ._permutation_problem cimport (
 from ._permutation_units cimport Call, tickets
 from ._runtime cimport Step
 from ._streams cimport LINE, to_line
-from ._threads cimport share
+from ._threads cimport Pace, share
 
 from time import perf_counter
 
@@ -106,6 +106,7 @@ cdef class Runner:
     cdef Py_ssize_t write_origin
     cdef Py_ssize_t units
     cdef double nbytes
+    cdef Pace pace
     cdef bint writes_lines  # whether vectors are as long as lines
 
     def __cinit__(self):
@@ -130,6 +131,7 @@ cdef class Runner:
         self.nbytes = 2.0 * p.size
         for axis in (*schedule.outer, *schedule.rows, *schedule.columns):
             self.nbytes *= axis.size
+        self.pace.estimate = self.nbytes * BYTE_SECONDS
         if schedule.rows:
             self.lay_out_blocks(schedule, kernel)
             loops.append((self.blocks(p.rows, p.row_block) + (p.way == ALIGNED),
@@ -307,7 +309,7 @@ cdef class Runner:
         try:
             if threads > 1:
                 share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
-                      self.nbytes * BYTE_SECONDS)
+                      &self.pace)
             elif self.nbytes < GIL_BYTES:
                 tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
             else:

@@ -2,6 +2,7 @@ from numpy cimport npy_intp
 
 from .._nest cimport LoopNest
 from ._baseline cimport Header
+from ._threads cimport Pace
 
 
 cdef class Step:
@@ -27,6 +28,7 @@ cdef class NestStep(Step):
     cdef Header header
     cdef int *slots
     cdef double work
+    cdef Pace pace
     cdef bint parallel
 
     cdef void wait_for_plan(self) noexcept

@@ -81,6 +81,7 @@ cdef class NestStep(Step):
         self.nest = nest
         self.parallel = parallel
         self.work = nest.work()
+        self.pace.estimate = self.work * LOOP_SECONDS
         self.may_promote = self.work >= PROMOTE_WORK and settings.jit == "tiered"
         self.slots = <int *>malloc((nest.nin + 1) * sizeof(int))
         if self.slots == NULL:
@@ -206,10 +207,11 @@ cdef class NestStep(Step):
         cdef Header own
         if shares > 1 and self.nest.is_summed[0]:
             own = header[0]
-            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1, 0.0)
+            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1,
+                         &self.pace)
         shares = max(shares, min(tasks(threads, self.work), n))
         return share(baseline, data, self.nest, <char *>header, n, threads, shares, 1,
-                     self.work * LOOP_SECONDS)
+                     &self.pace)
 
     cdef bint sums_in_parts(self) except -1:
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""

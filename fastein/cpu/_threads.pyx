@@ -41,26 +41,43 @@ cdef extern from *:
     """
     #if defined(__linux__)
     #include <sched.h>
+    typedef struct { cpu_set_t own, others; int is_off; } fastein_cpus;
     #define fastein_current_cpu() sched_getcpu()
-    static void fastein_leave_cpu(int cpu)
+    static void fastein_keep_off(fastein_cpus *cpus, int cpu)
     {
-        cpu_set_t own, others;
-        if (cpu < 0 || sched_getcpu() != cpu || sched_getaffinity(0, sizeof own, &own))
+        cpus->is_off = 0;
+        if (cpu < 0 || sched_getaffinity(0, sizeof cpus->own, &cpus->own))
             return;
-        others = own;
-        CPU_CLR(cpu, &others);
-        if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others))
-            sched_setaffinity(0, sizeof own, &own);
+        cpus->others = cpus->own;
+        CPU_CLR(cpu, &cpus->others);
+        cpus->is_off = CPU_COUNT(&cpus->others)
+            && !sched_setaffinity(0, sizeof cpus->others, &cpus->others);
+    }
+    static void fastein_come_back(fastein_cpus *cpus)
+    {
+        cpu_set_t now;
+        if (!cpus->is_off || sched_getaffinity(0, sizeof now, &now))
+            return;
+        if (CPU_EQUAL(&now, &cpus->others))  /* else somebody has set it meanwhile */
+            sched_setaffinity(0, sizeof cpus->own, &cpus->own);
+        cpus->is_off = 0;
     }
     #else
+    typedef struct { int is_off; } fastein_cpus;
     #define fastein_current_cpu() (-1)
-    #define fastein_leave_cpu(cpu) ((void)(cpu))
+    #define fastein_keep_off(cpus, cpu) ((cpus)->is_off = 0)
+    #define fastein_come_back(cpus) ((void)(cpus))
     #endif
     """
+    ctypedef struct Cpus "fastein_cpus":
+        pass
     int current_cpu "fastein_current_cpu" () noexcept nogil
-    # A thread that is woken may be put where its waker runs, and come in its way for
-    # milliseconds while other cores are idle: Linux does so where cores share no cache.
-    void leave_cpu "fastein_leave_cpu" (int cpu) noexcept nogil
+    # Linux may wake a thread where its waker runs and others are idle: on machines whose cores
+    # share no cache, or, if they are virtual, have no core of their own while they are idle. The
+    # caller then stands still for 50 us until the thread has left. So a thread keeps off the CPU
+    # of its last caller while it sleeps.
+    void keep_off "fastein_keep_off" (Cpus *cpus, int cpu) noexcept nogil
+    void come_back "fastein_come_back" (Cpus *cpus) noexcept nogil
 
 cdef extern from *:
     """
@@ -90,21 +107,15 @@ cdef extern from *:
     static double fastein_seconds(void)
     {
         struct timespec now;
+    #if defined(CLOCK_MONOTONIC)
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    #else
         timespec_get(&now, TIME_UTC);
-        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    }
-    static double fastein_worked(void)
-    {
-    #if defined(CLOCK_THREAD_CPUTIME_ID)
-        struct timespec now;
-        if (!clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now))
-            return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     #endif
-        return 0.0;
+        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
     }
     """
     double clock "fastein_seconds" () noexcept nogil
-    double worked "fastein_worked" () noexcept nogil  # that this thread has, as far as is known
 
 cdef enum:
     MOST_THREADS = 1024
@@ -124,6 +135,7 @@ cdef struct Job:
     Watch watch
     long long drawn     # shares that somebody does or has done
     int cpu             # the caller's
+    bint is_long        # so that a thread may well be moved meanwhile, even to the caller's CPU
     long long settled   # less 1 for each thread that has the job in its mailbox or is at work
 
 cdef struct Mailbox:
@@ -138,14 +150,16 @@ cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
 cdef long long _callers = 0     # threads of others that are in `run_shared`
 cdef double _last_end = 0.0     # when a call that was shared came to its end
-cdef double _last_worked = 0.0  # ... and how long its thread had worked by then
+cdef double _row = 0.0          # seconds of work in a row of calls since one woke threads
 
-# To wake a thread can take the caller 10 us and the thread 50 us (on a virtual machine, whose cores
-# stop when they are idle), and less if the caller has not slept itself. It pays for long calls, and
-# in a row of calls, in which the thread stays awake.
-cdef double WAKE_SECONDS = 2e-4
-cdef double BUSY_SECONDS = 5e-5  # where the caller has worked since the last call
-cdef double ROW_SECONDS = 3e-5  # from one call to the next: what a thread spins for
+# To wake a thread takes the caller 10 us and the thread 30 to 60 (on a virtual machine, whose cores
+# stop when they are idle), and what it does first it does with cold caches.
+cdef double WAKE_SECONDS = 7e-5
+cdef double ROW_SECONDS = 3e-5      # from one call to the next: what a thread spins for
+cdef double SHORT_SECONDS = 5e-5    # of calls alone that wake nobody
+cdef double LONG_SECONDS = 5e-4     # of calls that have woken threads and always do
+cdef double GAIN = 0.85             # time of a call that wakes threads over that of one alone
+cdef int TRIES = 64                 # calls of which one goes the way that seemed the slower one
 cdef object _starting = allocate_lock()
 
 
@@ -163,29 +177,32 @@ cdef void work_off(Job *job) noexcept nogil:
 
 cdef void serve(Mailbox *box) noexcept nogil:
     """A thread's life: jobs, for ever."""
-    cdef int spins = 0
-    cdef bint awoken = False
+    cdef int spins = 0, cpu = -1
     cdef long long found
     cdef Job *job
+    cdef Cpus cpus
+    keep_off(&cpus, cpu)  # which says that it is on no other CPUs
     while True:
         found = get(&box.job)
         if found > AT_WORK and swap(&box.job, found, AT_WORK):
             job = <Job *>found
-            if awoken:
-                leave_cpu(job.cpu)
-                awoken = False
+            cpu = job.cpu
+            if job.is_long:
+                come_back(&cpus)
             work_off(job)
             # The mailbox first: the caller, and with it the job, may be gone once it is told.
             exchange(&box.job, IDLE)
             add(&job.settled, 1)
+            come_back(&cpus)
             spins = 0
         elif spins < SPINS:
             spins += 1
             pause()
         else:
+            come_back(&cpus)
+            keep_off(&cpus, cpu)
             sleep(box)
             spins = 0
-            awoken = True
 
 
 cdef void sleep(Mailbox *box) noexcept nogil:
@@ -193,9 +210,8 @@ cdef void sleep(Mailbox *box) noexcept nogil:
     exchange(&box.asleep, 1)
     # A job that came before that would wake nobody. Whoever takes `asleep` back owes, or is
     # spared, one release of the lock.
-    if get(&box.job) > AT_WORK and exchange(&box.asleep, 0) == 1:
-        return
-    PyThread_acquire_lock(box.wake, 1)
+    if get(&box.job) <= AT_WORK or exchange(&box.asleep, 0) == 0:
+        PyThread_acquire_lock(box.wake, 1)
 
 
 def _serve(Py_ssize_t number):
@@ -243,9 +259,9 @@ cdef int start_threads(Py_ssize_t wanted) except -1:
     return 0
 
 
-cdef inline bint hand_over(Mailbox *box, Job *job, bint wakes) noexcept nogil:
+cdef inline bint hand_over(Mailbox *box, Job *job, Py_ssize_t *wakes) noexcept nogil:
     """Put a job into a mailbox if its thread is idle, and awake or to be woken; whether it is."""
-    if not wakes and get(&box.asleep):
+    if wakes[0] <= 0 and get(&box.asleep):
         return False
     add(&job.settled, -1)
     if not swap(&box.job, IDLE, <long long>job):
@@ -253,18 +269,51 @@ cdef inline bint hand_over(Mailbox *box, Job *job, bint wakes) noexcept nogil:
         return False
     if exchange(&box.asleep, 0) == 1:
         PyThread_release_lock(box.wake)
+        wakes[0] -= 1
     return True
 
 
-cdef bint wakes_threads(double seconds) noexcept nogil:
-    """Whether a call that takes one thread so many seconds wakes threads that sleep."""
-    cdef double gap
-    if seconds >= WAKE_SECONDS:
-        return True
-    gap = clock() - _last_end
-    if gap < ROW_SECONDS:
-        return gap >= 0  # the clock may be set back
-    return seconds >= BUSY_SECONDS and worked() - _last_worked > gap / 2
+cdef inline double alone_of(Pace *pace) noexcept nogil:
+    """Seconds of a call that no thread helps with, as far as is known."""
+    return pace.alone or pace.estimate
+
+
+cdef inline double woken_of(Pace *pace) noexcept nogil:
+    """Seconds of a call that wakes a thread, as far as is known."""
+    return pace.woken or alone_of(pace) / 2 + WAKE_SECONDS
+
+
+cdef double mended(double known, double seen) noexcept nogil:
+    """What is known of the time of calls, given that of one more, which may have been held up."""
+    return (known + min(max(seen, known / 2), known * 1.5)) / 2
+
+
+cdef bint wakes_threads(Pace *pace) noexcept nogil:
+    """Whether a call wakes threads that sleep, and now and then whether it would better have."""
+    cdef double alone = alone_of(pace), woken = woken_of(pace)
+    cdef bint wakes = woken < GAIN * alone
+    if alone < SHORT_SECONDS or woken > LONG_SECONDS:
+        return alone > SHORT_SECONDS
+    pace.calls += 1
+    if pace.calls < TRIES:
+        return wakes
+    pace.calls = 0
+    return not wakes
+
+
+cdef Py_ssize_t threads_to_wake(Pace *pace, double now) noexcept nogil:
+    """How many threads that sleep a call may wake.
+
+    In a row of calls that alone would wake nobody, one call of about as much work as that pays
+    for does: the threads then stay awake.
+    """
+    global _row
+    cdef double alone = alone_of(pace)
+    _row = _row + alone if now - _last_end < ROW_SECONDS else 0
+    if _row > 4 * WAKE_SECONDS or wakes_threads(pace):
+        _row = 0
+        return 1 + <Py_ssize_t>min(alone / WAKE_SECONDS, <double>MOST_THREADS)
+    return 0
 
 
 cdef void wait_for_others(long long *settled) noexcept nogil:
@@ -284,39 +333,43 @@ cdef void wait_for_others(long long *settled) noexcept nogil:
             rest()
 
 
-cdef void run_shared(Job *job, Py_ssize_t helpers, double seconds) noexcept nogil:
+cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
     """Do a job together with so many idle threads, the caller doing its part.
 
     Other threads that call meanwhile count among them: where a pool of threads calls, each of
     them keeps a core busy already.
     """
-    global _last_end, _last_worked
-    cdef Py_ssize_t handed = 0, k
-    cdef bint wakes
+    global _last_end
+    cdef Py_ssize_t handed = 0, wakes = 0, may_wake, k
+    cdef double begin
     helpers -= add(&_callers, 1)
     if helpers > 0:
-        wakes = wakes_threads(seconds)
-        job.cpu = current_cpu()
+        begin = clock()
+        wakes = may_wake = threads_to_wake(pace, begin)
+        job.cpu, job.is_long = current_cpu(), woken_of(pace) > LONG_SECONDS
         for k in range(_threads):
             if handed >= helpers:
                 break
-            handed += hand_over(&_mailboxes[k], job, wakes)
+            handed += hand_over(&_mailboxes[k], job, &wakes)
     work_off(job)
     if helpers > 0:
         for k in range(_threads):  # whoever has not begun is not needed any more
             if swap(&_mailboxes[k].job, <long long>job, IDLE):
                 add(&job.settled, 1)
         wait_for_others(&job.settled)
-        _last_end, _last_worked = clock(), worked()
+        _last_end = clock()
+        if wakes < may_wake:
+            pace.woken = mended(woken_of(pace), _last_end - begin)
+        elif handed == 0:
+            pace.alone = mended(pace.alone or _last_end - begin, _last_end - begin)
     add(&_callers, -1)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, double seconds) except -1:
+               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, Pace *pace) except -1:
     """Run a kernel's shared loop of `n` in equal shares on at most so many threads.
 
-    Where there are more shares than threads, a signal can come in between two of them. Threads
-    that sleep are woken if one thread would take about so many `seconds` that it pays.
+    Where there are more shares than threads, a signal can come in between two of them.
     """
     cdef Job job
     shares = min(shares, (n + grain - 1) // grain)
@@ -331,7 +384,7 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     if shares > threads:
         begin_watch(&job.watch)
     with nogil:
-        run_shared(&job, threads - 1, seconds)
+        run_shared(&job, threads - 1, pace)
     return end_watch(&job.watch)
 
 
