@@ -257,3 +257,49 @@ def test_the_gpu_target_flows_one_way():
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 targets = [node.module] if node.module else [x.name for x in node.names]
                 assert set(targets) <= set(CUDA_ORDER[:place]), name
+
+
+# The listing of the developer's page: a name of its own for each file
+
+LISTING = PACKAGE.parent / "docs" / "developer" / "how-a-call-flows.rst"
+LISTED = re.compile(r"^      ([\w/]+)\.(?:pyx?|pxd)(?:, (\w+)\.py)?", re.MULTILINE)
+
+
+def listed():
+    """The modules that the page lists, in its order."""
+    if not LISTING.exists():
+        pytest.skip("the documentation is not here")
+    names = []
+    for name, companion in LISTED.findall(LISTING.read_text()):
+        names.append(name.replace("/", "."))
+        if companion:
+            names.append(".".join([*names[-1].split(".")[:-1], companion]))
+    return names
+
+
+def loaded_at_once(module, path):
+    """What a module of Python imports outside its functions."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            found = absolute(module, path, node.level, node.module or "")
+            if found is not None:
+                yield found
+                yield from [f"{found}.{alias.name}".lstrip(".") for alias in node.names]
+
+
+def test_the_listing_is_complete():
+    sources = {module for module, path in MODULES if path.suffix != ".pxd"}
+    beside = {name for name in sources if name.startswith("testing") or name in ("", "cpu")}
+    assert sources - set(listed()) <= beside | {"_parser", "__init__"}
+
+
+def test_modules_load_only_what_is_listed_above_them():
+    place = {name: number for number, name in enumerate(listed())}
+    below = [
+        (module, target)
+        for module, path in MODULES
+        if path.suffix == ".py" and module in place
+        for target in loaded_at_once(module, path)
+        if place.get(target, -1) > place[module]
+    ]
+    assert below == []

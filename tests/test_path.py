@@ -116,6 +116,8 @@ def test_an_explicit_path_is_taken_as_it_is(path, want):
         (3, TypeError, "optimize must be"),
         ({}, TypeError, "optimize must be"),
         (("greedy", "big"), TypeError, "memory limit"),
+        (("greedy", float("nan")), EinsumError, "memory limit"),
+        (("greedy", float("-inf")), EinsumError, "memory limit"),
     ],
 )
 def test_what_is_no_path_is_refused(path, error, says):
