@@ -241,7 +241,10 @@ cdef tuple _converted(object subscripts, tuple operands, object out, object opti
         return None
     if not all([np.can_cast(x.dtype, dtype) for x in operands]):
         return None
-    return tuple([x.astype(dtype, copy=False) for x in operands])
+    if all([x.dtype.kind in "iub" or x.dtype is dtype for x in operands]):
+        return tuple([x.astype(dtype, copy=False) for x in operands])
+    with np.errstate(all="ignore"):  # a signalling NaN would be reported
+        return tuple([x.astype(dtype, copy=False) for x in operands])
 
 
 cdef char _simple_order(object options, tuple operands) except? 0:
