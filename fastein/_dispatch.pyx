@@ -188,13 +188,13 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
     cdef uint64_t made_in = generation()
     cdef Recipe recipe
     cdef char order = c'K'
-    cdef bint lasts = True
+    cdef bint lasts = True, plain = type(options) is Unbuilt
     if entry is None:
         if _may_be_simple:
             recipe = _names(subscripts, operands).recipe
-            if options is not _defaults and not (recipe.is_view and out is None):
+            if not plain and not (recipe.is_view and out is None):
                 order = _simple_order(options, operands)
-            if order and (recipe.can_wait or options is _defaults or options.optimize == "auto"):
+            if order and (recipe.can_wait or plain or options.optimize == "auto"):
                 executable = simple(recipe, operands, out, order, _target is None)
             if executable is None and order and recipe.can_wait:
                 executable = stand_in(recipe, operands, out, order,
@@ -224,14 +224,17 @@ cdef tuple _converted(object subscripts, tuple operands, object out, object opti
     """
     cdef Py_ssize_t elements = 0
     cdef ndarray array
-    cdef object dtype = None if options is _defaults else options.dtype
+    cdef bint plain = type(options) is Unbuilt
+    cdef object dtype = None if plain else options.dtype
     for array in operands:
         elements += cnp.PyArray_SIZE(array)
+        if cnp.PyArray_SIZE(array) == 0:
+            return None  # which is contiguous whatever its strides
         if not cnp.PyArray_FLAGS(array) & (cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_F_CONTIGUOUS):
             return None
     if elements > MOST_CONVERTED or sights(subscripts, operands, out) > MOST_UNPLANNED:
         return None
-    if options is not _defaults and options.casting in ("no", "equiv"):
+    if not plain and options.casting in ("no", "equiv"):
         return None
     if dtype is None:
         dtype = np.result_type(*[x.dtype for x in operands])

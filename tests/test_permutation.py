@@ -294,7 +294,7 @@ def fresh(monkeypatch):
 
 
 def test_the_kernel_is_compiled_when_it_has_been_earned(fresh):
-    array, out = np.ones((203, 299), "f4"), np.empty((299, 203), "f4")
+    array, out = np.ones((603, 499), "f4"), np.empty((499, 603), "f4")
     fastein.einsum("ij->ji", array, out=out)
     assert not fresh.ready
     assert fresh.seconds > 0
@@ -313,7 +313,7 @@ def test_a_failing_compiler_costs_a_warning(fresh, monkeypatch):
 
     monkeypatch.setattr(permutation_kernel, "kernel", fail)
     fresh.seconds = 1.0
-    array, out = np.ones((211, 307), "f4"), np.zeros((307, 211), "f4")
+    array, out = np.ones((611, 507), "f4"), np.zeros((507, 611), "f4")
     with pytest.warns(RuntimeWarning, match="no compiler"):
         fastein.einsum("ij->ji", array, out=out)
     assert (out == 1).all()

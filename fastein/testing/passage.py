@@ -19,7 +19,7 @@ from fastein.cpu import background, engine, tiers
 from .call import Call
 from .compare import Verdict, judge
 
-EARNING = 3  # calls: of the first, nothing is booked
+EARNING = 8  # calls: the first have no plan, and nothing is booked of the next
 MOST_CALLS = 50  # that are made before and while kernels are built
 MOST_SECONDS = 300  # that building the kernels of one call may take
 
@@ -78,6 +78,8 @@ def judge_passage(call: Call, einsum: Callable[..., Any] | None = None) -> Verdi
         if is_over:
             break
         turn += 1
+    if not background.wait(MOST_SECONDS):  # for what the last call has ordered
+        return Verdict("kernels are not built")
     if any(account.is_ordered and not account.ready for account in _accounts()):
         return Verdict("kernels cannot be built")
     return verdict
