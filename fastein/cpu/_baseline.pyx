@@ -28,7 +28,7 @@ cdef int prepare(Header *header, LoopNest nest) except -1:
     header.pointers = NULL
     header.steps = NULL
     header.inner = loops.dot if summed else loops.map
-    if nest.nin == 3:
+    if nest.nin > 2:
         header.pair = triple_pair(nest)
     else:
         header.pair = sum_pair(nest) if summed else map_pair(nest)

@@ -3,7 +3,7 @@
 # A short inner loop costs little more than its steps where nothing has to be started for it, and
 # four steps of the outer loop can go through the inner one together: what they share is loaded
 # once, what they add up stays in registers. `_sum_pairs` has those whose inner loop is summed,
-# `_map_pairs` those where it is an output axis, `_triple_pairs` those of three inputs.
+# `_map_pairs` those where it is an output axis, `_triple_pairs` those of three inputs and more.
 #
 # Contiguous operands are what vector units want: their loops are cloned for those of the machine.
 # Strided ones are not, since compilers turn them into gathers.
@@ -17,7 +17,7 @@ ctypedef void (*pair_t)(char **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize
                         bint first) noexcept nogil
 
 cdef enum:
-    PAIR_OPERANDS = 4  # operands of a nest that has a pair, at most
+    PAIR_OPERANDS = 5  # operands of a nest that has a pair, at most
 
 
 cdef inline void put(element *out, element value, bint first) noexcept nogil:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False, cdivision=True
-"""Pairs of short loops over three inputs.
+"""Pairs of short loops over three inputs, and of those over four where there are no vectors.
 
 Long loops multiply block by block (see `_inner_loops`); short ones would only pay for the blocks.
 The products go from left to right, so this module is compiled without regrouping of sums: the
@@ -81,6 +81,32 @@ cdef void summed(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
         first = first and outer[3] != 0
 
 
+cdef inline element added_up_four(element **p, Py_ssize_t *outer, Py_ssize_t *inner,
+                                  Py_ssize_t j, Py_ssize_t n) noexcept nogil:
+    """``sum(a[j] * b[j] * c[j] * d[j])``."""
+    cdef Py_ssize_t i
+    cdef element *a = ahead[element](p[0], j * outer[0])
+    cdef element *b = ahead[element](p[1], j * outer[1])
+    cdef element *c = ahead[element](p[2], j * outer[2])
+    cdef element *d = ahead[element](p[3], j * outer[3])
+    cdef element total = 0
+    for i in range(n):
+        total = plus[element](total, stored[element](times[element](
+            product[element](ahead[element](a, i * inner[0]), ahead[element](b, i * inner[1]),
+                             ahead[element](c, i * inner[2])), at[element](d, i * inner[3]))))
+    return total
+
+
+cdef void summed_four(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m,
+                      Py_ssize_t n, bint first) noexcept nogil:
+    """``out[j] (+)= sum(a[j] * b[j] * c[j] * d[j])``."""
+    cdef Py_ssize_t j
+    for j in range(m):
+        put[element](ahead[element](p[4], j * outer[4]),
+                     added_up_four[element](p, outer, inner, j, n), first)
+        first = first and outer[4] != 0
+
+
 cdef void mapped(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
                  bint first) noexcept nogil:
     """``out[j] (+)= a[j] * b[j] * c[j]``; all ``out[j]`` are one where the outer loop is summed."""
@@ -153,14 +179,16 @@ cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
 
 cdef struct Pairs:
     pair_t summed
+    pair_t summed_four
     pair_t mapped
     pair_t contiguous
     pair_t spread
 
 
 cdef inline Pairs pairs_of(element *kind) noexcept nogil:
-    return Pairs(<pair_t>summed[element], <pair_t>mapped[element], <pair_t>contiguous[element],
-                 <pair_t>spread[element])
+    return Pairs(
+        <pair_t>summed[element], <pair_t>summed_four[element], <pair_t>mapped[element],
+        <pair_t>contiguous[element], <pair_t>spread[element])
 
 
 cdef Pairs[KINDS] _pairs = [
@@ -171,9 +199,13 @@ cdef Pairs[KINDS] _pairs = [
 
 
 cdef pair_t triple_pair(LoopNest nest) noexcept:
-    """The pair for a nest of three inputs; NULL where its innermost loop runs alone."""
+    """The pair for a nest of three or four inputs; NULL where its innermost loop runs alone."""
     cdef int last = nest.rank - 1, kind = position(nest.dtype.num)
-    if kind < 0 or nest.nin != 3 or nest.rank == 0:
+    if kind < 0 or nest.rank == 0:
+        return NULL
+    if nest.nin == 4:
+        return _pairs[kind].summed_four if nest.is_extended and nest.is_summed[last] else NULL
+    if nest.nin != 3:
         return NULL
     if not nest.is_extended and (nest.size[last] >= LONG or nest.rank == 1):
         return NULL
