@@ -4,11 +4,22 @@
 
 Loaded with the first call that has something else than NumPy's arrays.
 """
+from cpython.object cimport PyObject
 from numpy cimport ndarray
 
 import numpy as np
 
 from .errors import EinsumError, NoArrayError, compose
+
+cdef extern from "Python.h":
+    Py_ssize_t PySequence_Fast_GET_SIZE(object sequence) noexcept
+    PyObject **PySequence_Fast_ITEMS(object sequence) noexcept
+    bint PyFloat_CheckExact(PyObject *x) noexcept
+    bint PyLong_CheckExact(PyObject *x) noexcept
+    bint PyBool_Check(PyObject *x) noexcept
+    bint PyComplex_CheckExact(PyObject *x) noexcept
+    bint PyList_CheckExact(PyObject *x) noexcept
+    bint PyTuple_CheckExact(PyObject *x) noexcept
 
 cdef enum:
     MOST_DEPTH = 64  # of nested lists
@@ -41,19 +52,24 @@ cpdef object as_array(object given, Py_ssize_t number, object text):
 
 cdef bint _holds_plain_numbers(object given, int depth, Py_ssize_t *left) except -1:
     """Whether nested lists hold numbers alone, whose conversion runs nobody's code."""
-    cdef object x, kind
-    if depth == 0:
+    cdef Py_ssize_t k, count = PySequence_Fast_GET_SIZE(given)
+    cdef PyObject **items = PySequence_Fast_ITEMS(given)
+    left[0] -= count
+    if depth == 0 or left[0] < 0:
         return False
-    for x in given:
-        left[0] -= 1
-        if left[0] < 0:
-            return False
-        kind = type(x)
-        if kind is float or kind is int or kind is bool or kind is complex:
+    for k in range(count):  # of a list that nobody changes meanwhile: nothing here runs Python
+        if is_number(items[k]):
             continue
-        if not (kind is list or kind is tuple) or not _holds_plain_numbers(x, depth - 1, left):
+        if not (PyList_CheckExact(items[k]) or PyTuple_CheckExact(items[k])):
+            return False
+        if not _holds_plain_numbers(<object>items[k], depth - 1, left):
             return False
     return True
+
+
+cdef inline bint is_number(PyObject *x) noexcept:
+    return (PyFloat_CheckExact(x) or PyLong_CheckExact(x) or PyBool_Check(x)
+            or PyComplex_CheckExact(x))
 
 
 cdef object _settled(object given, int depth, dict seen):
