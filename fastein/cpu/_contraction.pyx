@@ -227,11 +227,11 @@ cdef class Runner:
     cdef int work_off(self, Call *call, Way *way) except -1:
         if way.threads > 1:
             share(way.function, NULL, self.nest, <char *>call, way.shares, way.threads,
-                  way.threads, 1, &self.pace)
+                  1 if way.function == tickets else way.threads, way.threads, 1, &self.pace)
             if call.halved and way.function == tickets and goes_on(&call.watch):
                 call.ticket = 0
                 share(mirrors, NULL, self.nest, <char *>call, way.threads, way.threads,
-                      way.threads, 1, &self.mirror_pace)
+                      way.threads, way.threads, 1, &self.mirror_pace)
         elif self.work < GIL_WORK:
             way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
         else:

@@ -139,14 +139,30 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     cdef Problem *p = call.problem
     cdef long long slot = add(&call.ticket, 1)
     cdef Room room = room_at(p, call.rooms + slot * call.room_bytes, True)
-    cdef char *operand[2]
     cdef Py_ssize_t b
     for b in range(begin, end):
-        operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
-        operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
-        one_matrix(call, operand, call.result + offset(&p.batch, 2, b), 0, p.sums.total, &room)
+        whole_matrix(call, b, &room)
         if call.halved and goes_on(&call.watch):
             mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
+    if call.streams:
+        fence()
+
+
+cdef void whole_matrix(Call *call, Py_ssize_t b, Room *room) noexcept nogil:
+    """Multiply the pair of matrices `b` of the batch."""
+    cdef Problem *p = call.problem
+    cdef char *operand[2]
+    operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
+    operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
+    one_matrix(call, operand, call.result + offset(&p.batch, 2, b), 0, p.sums.total, room)
+
+
+cdef void without_tickets(Call *call) noexcept nogil:
+    """Do the work of all threads alone: in the memory of two rooms and of the shared blocks."""
+    cdef Room room = room_at(call.problem, call.rooms, True)
+    cdef Py_ssize_t b
+    for b in range(call.problem.batch.total):
+        whole_matrix(call, b, &room)
     if call.streams:
         fence()
 
@@ -168,8 +184,14 @@ cdef Py_ssize_t group_of(Problem *p) noexcept nogil:
 
 cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """Draw tickets until there are none; in the kernels' signature, for `share`."""
+    """Draw tickets until there are none; in the kernels' signature, for `share`.
+
+    Whoever is given more than one share is given all.
+    """
     cdef Call *call = <Call *>scratch
+    if end - begin > 1:
+        without_tickets(call)
+        return
     cdef Problem *p = call.problem
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
