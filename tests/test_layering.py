@@ -176,6 +176,7 @@ def test_optional_packages_are_imported_where_they_are_used(module, path):
 LAZY = {
     "cpu.compiler",
     "cpu.frontend",
+    "cpu.passes",
     "cpu.halves",
     "cpu.lanes",
     "cpu.moves",

@@ -258,10 +258,12 @@ cdef class ContractionStep(Step):
     cdef object schedule
     cdef object engine
     cdef Step substitute
+    cdef bint waits     # for kernels that are not there, however little it would gain
     cdef Runner runner
 
-    def __init__(self, slots, schedule, engine, Step substitute):
+    def __init__(self, slots, schedule, engine, Step substitute, waits):
         self.first, self.second, self.target = slots
+        self.waits = waits
         self.schedule = schedule
         self.engine = engine
         self.substitute = substitute
@@ -273,7 +275,10 @@ cdef class ContractionStep(Step):
         cdef Runner runner = self.runner
         if runner is None:
             if not self.engine.ready:
-                self.engine.spare(self.schedule.gain)
+                if self.waits:
+                    self.engine.have()
+                else:
+                    self.engine.spare(self.schedule.gain)
             if self.engine.ready:
                 runner = self.runner = self.engine.runner(self.schedule)
         if runner is not None:

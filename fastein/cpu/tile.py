@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 5
+VERSION = 6
 
 
 class Arithmetic(Record):
@@ -194,7 +194,7 @@ def kernel(tile: Tile) -> Kernel:
     """Return the kernel that runs `tile` over a block of rows and one of columns."""
     from .compiler import assemble
 
-    return assemble(source(tile), lambda: _names(tile), VERSION)
+    return assemble(source(tile), lambda: _names(tile), VERSION, explicit=True)
 
 
 def source(tile: Tile) -> str:
