@@ -183,6 +183,7 @@ LAZY = {
     "cpu.permutation_moves",
     "cpu.primitives",
     "cpu.tile_intrinsics",
+    "cpu.tile_lines",
     "cpu.tile_scatter",
     "cpu.word_moves",
     "cpu.vector_primitives",
