@@ -166,7 +166,7 @@ cdef void without_tickets(Call *call) noexcept nogil:
     cdef Py_ssize_t b
     for b in range(call.problem.batch.total):
         whole_matrix(call, b, &room)
-    if call.streams:
+    if call.past:
         fence()
 
 
