@@ -22,6 +22,7 @@ from time import perf_counter
 
 from ..config import settings
 from .isa import host
+from .permutation_kernel import carries_lines
 
 import_array()
 
@@ -69,21 +70,28 @@ cdef Py_ssize_t fill(Py_ssize_t *table, axes, int which, Py_ssize_t most) except
     return count
 
 
-cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
-    """Whether rows that begin anywhere in a line evict each other's lines before the next tile.
+cdef bint begin_alike(Py_ssize_t *rows, Py_ssize_t count) noexcept:
+    """Whether all rows begin at the same place of a line."""
+    cdef Py_ssize_t r
+    for r in range(count):
+        if rows[r] % LINE:
+            return False
+    return True
 
-    Most lines belong to two tiles, and would be fetched twice.
+
+cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
+    """Whether rows evict each other's lines before the next tile.
+
+    Of rows that begin anywhere most lines belong to two tiles, and would be fetched twice.
     """
     cdef uint64_t sets = 0
     cdef Py_ssize_t used = 0, r
-    cdef bint begin_alike = True
     for r in range(count):
-        begin_alike = begin_alike and rows[r] % LINE == 0
         sets |= <uint64_t>1 << (rows[r] // LINE & SETS - 1)
     while sets:
         sets &= sets - 1
         used += 1
-    return not begin_alike and count >= WAYS * used
+    return count >= WAYS * used
 
 
 cdef class Runner:
@@ -95,8 +103,8 @@ cdef class Runner:
     schedule : fastein.cpu.permutation.Permutation
     kernel : Kernel or None
         What transposes blocks, if it is there.
-    vector_bytes : int
-        Of the vectors in which it writes.
+    isa : fastein.cpu.isa.Isa or None
+        What the kernel is made for.
     """
 
     cdef Problem *problem
@@ -108,6 +116,7 @@ cdef class Runner:
     cdef double nbytes
     cdef Pace pace
     cdef bint writes_lines  # whether vectors are as long as lines
+    cdef bint carries_lines  # whether those of rows are, by the kernel
 
     def __cinit__(self):
         self.problem = <Problem *>malloc(sizeof(Problem))
@@ -120,9 +129,10 @@ cdef class Runner:
             free(self.problem.table)
         free(self.problem)
 
-    def __init__(self, LoopNest nest, schedule, kernel=None, vector_bytes=LINE):
+    def __init__(self, LoopNest nest, schedule, kernel=None, isa=None):
         cdef Problem *p = self.problem
-        self.writes_lines = vector_bytes == LINE
+        self.writes_lines = isa is None or isa.vector_bytes == LINE
+        self.carries_lines = isa is not None and carries_lines(schedule.size, isa)
         self.nest = nest
         self.read_origin, self.write_origin = schedule.origin
         p.size = schedule.size
@@ -220,12 +230,23 @@ cdef class Runner:
         """Have rows, of which the table knows so many, read by windows where that pays."""
         cdef Problem *p = self.problem
         cdef Py_ssize_t lines = min(<Py_ssize_t>STAGE_LINES, WINDOW_ROWS // p.side)
-        if p.way == SHIFTED and crowded(p.table, min(p.stage_lines * p.side, count)):
-            p.stage_lines = min(p.stage_lines, lines)
-        elif p.way == ALIGNED and crowded(p.table, min(p.row_block, count)):
-            p.row_block = lines * p.side
-        else:
+        cdef Py_ssize_t rows = p.row_block
+        if p.way == SHIFTED:
+            rows = p.stage_lines * p.side
+        elif p.way != ALIGNED:
             return
+        rows = min(rows, count)
+        if begin_alike(p.table, rows):
+            return
+        p.window = LINE
+        if not self.carries_lines:
+            if not crowded(p.table, rows):
+                return
+            p.window = 2 * LINE
+            if p.way == SHIFTED:
+                p.stage_lines = min(p.stage_lines, lines)
+            else:
+                p.row_block = lines * p.side
         p.windows = p.room
         p.room += WINDOWS_ROOM
 
@@ -344,7 +365,7 @@ cdef class PermutationStep(Step):
         plan = self.schedule.permutation
         kernel = self.engine.kernel if self.engine is not None else None
         self.waits = self.engine is not None and kernel is None
-        self.runner = Runner(self.schedule.nest, plan, kernel, host().vector_bytes)
+        self.runner = Runner(self.schedule.nest, plan, kernel, host())
         return 0
 
     cdef int perform(self, char **slots) except -1:
