@@ -327,7 +327,9 @@ def test_a_failing_compiler_costs_a_warning(fresh, monkeypatch):
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "permutation"
 
 
-@pytest.mark.parametrize(("element", "isa"), [("raw1", AVX512_VBMI), ("raw2", AVX512), ("bool", AVX2)])
+@pytest.mark.parametrize(
+    ("element", "isa"), [("raw1", AVX512_VBMI), ("raw2", AVX512), ("bool", AVX2)]
+)
 def test_golden(element, isa, golden):
     source = permutation_kernel.source(element, isa)
     golden(GOLDEN / f"{element}_{isa.name}.txt", source)

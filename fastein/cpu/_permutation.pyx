@@ -35,7 +35,8 @@ cdef enum:
     IMAGE_COLUMNS = 32      # at least
     MOST_IMAGE_COLUMNS = 512
     SHIFTED_COLUMNS = 1024  # whose last lines are kept in the second cache
-    SHIFTED_LINES = 64      # of a column that one thread writes, at most
+    SHIFTED_LINES = 64      # of a column that one thread writes, at least, if there are as many
+    SHIFTED_UNITS = 4       # for each thread, if columns are long enough
     FEWEST_LINES = 8        # of a column that it is worth while for
     AHEAD = 512             # bytes of a row between what is read and what is asked for
     SETS = 64               # of the first cache: lines that are so many apart share one ...
@@ -94,6 +95,11 @@ cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
     return count >= WAYS * used
 
 
+cdef Py_ssize_t part(Py_ssize_t extent, Py_ssize_t parts, Py_ssize_t grain) noexcept:
+    """The size of the parts of an extent, all but the last one multiples of a grain."""
+    return (extent + parts * grain - 1) // (parts * grain) * grain
+
+
 cdef class Runner:
     """A permutation with everything decided, ready to run on pointers.
 
@@ -132,7 +138,8 @@ cdef class Runner:
     def __init__(self, LoopNest nest, schedule, kernel=None, isa=None):
         cdef Problem *p = self.problem
         self.writes_lines = isa is None or isa.vector_bytes == LINE
-        self.carries_lines = isa is not None and carries_lines(schedule.size, isa)
+        self.carries_lines = (isa is not None and schedule.is_transposed
+                              and carries_lines(schedule.size, isa))
         self.nest = nest
         self.read_origin, self.write_origin = schedule.origin
         p.size = schedule.size
@@ -274,13 +281,27 @@ cdef class Runner:
             p.way = ALIGNED
         else:
             p.way = SHIFTED
-            p.column_block = SHIFTED_COLUMNS
-            p.row_block = SHIFTED_LINES * p.side
+            p.column_block = part(p.columns, self.blocks(p.columns, SHIFTED_COLUMNS), p.side)
+            self.part_rows(schedule.outer)
             p.stage_lines = min(<Py_ssize_t>STAGE_LINES, IMAGE // (p.side * LINE) - 1)
             p.room = LINES_ROOM + IMAGE + p.column_block * LINE
         # tiles have a whole line of rows, written at once where vectors are that long
         p.overruns = p.transpose != NULL and (p.pitch >= LINE or self.writes_lines)
         return 0
+
+    cdef void part_rows(self, outer):
+        """Have columns that are shifted written in parts: few of them, as they begin and end apart.
+        """
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t units = self.blocks(p.columns, p.column_block), parts, wanted = 1
+        if settings.num_threads > 1:
+            wanted = SHIFTED_UNITS * settings.num_threads
+        for axis in outer:
+            units *= axis.size
+        parts = self.blocks(p.rows, ENTRIES)
+        while units * parts < wanted and p.rows >= 2 * parts * SHIFTED_LINES * p.side:
+            parts *= 2
+        p.row_block = part(p.rows, parts, p.side)
 
     cdef int lay_out_loops(self, loops) except -1:
         """Order the loops by what they read, the longest strides outermost."""

@@ -28,8 +28,8 @@ A *window* holds the two lines of a row in which the elements of a tile lie. Fro
 goes on by a line: each line of the operand is read once, as a whole. Before the windows are two
 tables of `MOST_ROWS` offsets: where the first line that begins in a row lies in the operand, and
 where the elements of a tile lie behind ``data[3]``. Tiles whose lines end behind a row are read
-without. Where lines are *carried* (see `carries_lines`), a window is the first of the two lines, and the elements
-are picked from it and the next line in registers.
+without. Where lines are *carried* (see `carries_lines`), a window is the first of the two lines,
+and the elements are picked from it and the next line in registers.
 """
 
 from __future__ import annotations

@@ -123,9 +123,7 @@ def moves(element: Element, isa: Isa, piece: int, carries: bool) -> dict[str, An
 class _Block:
     """Emits the transposition of a block."""
 
-    def __init__(
-        self, emit: Emitter, vector: int, piece: int, carries: bool, what: Block
-    ) -> None:
+    def __init__(self, emit: Emitter, vector: int, piece: int, carries: bool, what: Block) -> None:
         self._emit = emit
         self._builder = emit.builder
         self._vector = vector
