@@ -189,6 +189,33 @@ def test_which_rows_are_read_by_windows():
     assert not has_windows(255, 1000, 1)  # spread over the cache
 
 
+@pytest.mark.parametrize("level", [level for level in ISAS if ISAS[level].picks_bytes])
+def test_lines_are_carried_wherever_rows_begin_anywhere(level):
+    kernel = permutation_kernel.kernel("raw1", ISAS[level])
+
+    def has_windows(rows, columns):
+        array, _ = placed(compact((rows, columns)), "u1", 1)
+        out, _ = placed(compact((columns, rows)), "u1", 1)
+        nest = nest_of(array, (1, 0), out)
+        plan = permutation(nest).replace(streams=True)
+        return Runner(nest, plan, kernel, ISAS[level]).has_windows
+
+    assert has_windows(1023, 1000)
+    assert has_windows(1024, 1000)
+    assert not has_windows(1023, 1024)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("dtype", "rows"), [("u1", 4097), ("i2", 4159), ("i8", 4500)])
+def test_shifted_columns_in_parts(dtype, rows, level, threads):
+    rng = np.random.default_rng(8)
+    for columns in (1025, 130):
+        array, _ = placed(compact((rows, columns)), dtype, 1)
+        fill(array, rng)
+        out, memory = placed(compact((columns, rows)), dtype, 3)
+        check(array, (1, 0), out, memory, level, True)
+
+
 @pytest.mark.parametrize("size", [1, 3, 8, 20, 64, 255, 256, 1000, 200_000])
 def test_runs(size, threads):
     """What is contiguous in both is moved as one."""
