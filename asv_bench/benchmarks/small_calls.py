@@ -29,12 +29,13 @@ from .rivals import RIVALS
 GROUPS = {
     "sums": "i-> ij-> ij->i ij->j ijk-> ijk->ij ijk->ik ijk->jk ii-> iij->j",
     "dots": "i,i-> ij,ij-> ij,ji-> ij,ij->i ij,ij->j ij,ji->i bij,bij->b",
-    "vectors": "ij,j->i ij,i->j",
+    "vectors": "ij,j->i ij,i->j bij,bj->bi bij,bi->bj",
     "products": "ij,jk->ik ij,kj->ik ji,jk->ik",
-    "stacks": "bij,bjk->bik abc,acd->abd ...ij,...jk->...ik",
-    "elementwise": "ij,ij->ij i,j->ij",
+    "stacks": "bij,bjk->bik abc,acd->abd ...ij,...jk->...ik ijb,jkb->ikb bi,bj->bij",
+    "elementwise": "ij,ij->ij ij,j->ij i,j->ij i,j,k->ijk ij,i,j->ij",
     "copies": "ij->ji ijk->kji",
-    "many": "i,i,i-> ij,ij,ij-> ij,i,j-> ij,jk,kl->il ijk,jm,km->im",
+    "many": "i,i,i-> ij,ij,ij-> ij,i,j-> ij,ij,j->i bi,bij,bj->b ij,jk,kl->il ijk,jm,km->im"
+    " eij,ejk,ekl->eil",
 }
 VIEWS = GROUPS["copies"].split()  # einsum returns a view, unless it is given an array to fill
 DTYPES = ("f4", "f8", "c16", "i8", "i4", "i1", "?", "f2")
