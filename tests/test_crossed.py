@@ -73,10 +73,15 @@ def test_it_is_chosen(equation):
 
 def test_float16_is_summed_in_float32():
     sums, maps = (traversal(nest_of(e, EQUATIONS[e], "e")) for e in ("ij,ji->i", "ij,ji->ij"))
-    assert isinstance(sums.form, Crossed) and sums.form.wide and sums.result
-    assert isinstance(maps.form, Crossed) and not maps.form.wide and not maps.result
+    assert isinstance(sums.form, Crossed)
+    assert sums.form.wide
+    assert sums.result
+    assert isinstance(maps.form, Crossed)
+    assert not maps.form.wide
+    assert not maps.result
     whole = traversal(nest_of("ij,ji->", EQUATIONS["ij,ji->"], "e"))
-    assert isinstance(whole.form, Crossed) and whole.form.wide == (whole.parts > 1)
+    assert isinstance(whole.form, Crossed)
+    assert whole.form.wide == (whole.parts > 1)
 
 
 @pytest.mark.parametrize("rows", [800, 801, 807, 815, 831])
