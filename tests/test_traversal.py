@@ -265,8 +265,10 @@ def test_every_second_third_and_fourth_element(step, dtype):
         with config(jit="always"):
             for equation in ("ij,ij->i", "ij,ij->j", "ij,ij->ij", "ij->", "ij,j->i"):
                 terms = equation.partition("->")[0].split(",")
-                operands = [x, y[: len(terms[-1])]] if len(terms) == 2 else [x]
-                operands = [z[0] if len(t) == 1 else z for z, t in zip(operands, terms, strict=True)]
+                operands = [x, y][: len(terms)]
+                operands = [
+                    z[0] if len(t) == 1 else z for z, t in zip(operands, terms, strict=True)
+                ]
                 got = einsum(equation, *operands)
                 np.testing.assert_array_equal(got, np.einsum(equation, *operands))
 
