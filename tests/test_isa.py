@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fastein.cpu.isa import AVX2, AVX512, AVX512_VNNI, NEON, PLAIN, host
+from fastein.cpu.isa import AVX2, AVX512, AVX512_VBMI, AVX512_VNNI, NEON, PLAIN, host
 
 AVX2_FEATURES = "+sse2,+avx,+avx2,+fma,+f16c"
 AVX512_FEATURES = AVX2_FEATURES + ",+avx512f,+avx512dq,+avx512bw,+avx512vl"
@@ -30,6 +30,7 @@ def found(monkeypatch):
     [
         (AVX512_FEATURES, AVX512),
         (AVX512_FEATURES + ",+avx512vnni", AVX512_VNNI),
+        (AVX512_FEATURES + ",+avx512vnni,+avx512vbmi", AVX512_VBMI),
         (AVX512_FEATURES.replace("+avx512bw", "-avx512bw"), AVX2),
         (AVX512_FEATURES.replace(",+avx512vl", ""), AVX2),
         (AVX2_FEATURES, AVX2),
@@ -49,7 +50,7 @@ def test_the_generic_processor_has_no_features(found):
 
 
 def test_this_processor(found):
-    assert found() in (AVX512_VNNI, AVX512, AVX2, NEON, PLAIN)
+    assert found() in (AVX512_VBMI, AVX512_VNNI, AVX512, AVX2, NEON, PLAIN)
     assert host() is host()
 
 

@@ -13,11 +13,13 @@ import fastein
 from fastein import _nest
 from fastein.cpu import background, engine, machine, permutation_kernel
 from fastein.cpu._permutation import Runner
-from fastein.cpu.isa import AVX2, AVX512, PLAIN
+from fastein.cpu.isa import AVX2, AVX512, AVX512_VBMI, PLAIN, host
 from fastein.cpu.permutation import permutation
 from fastein.cpu.schedule import schedule
 
 ISAS = {isa.name: isa for isa in (AVX512, AVX2, PLAIN)}
+if host().picks_bytes:  # an instruction that others lack
+    ISAS["avx512, lines carried"] = AVX512_VBMI
 LEVELS = ["ahead of time", *ISAS]
 DTYPES = ["u1", "?", "i2", "f2", "f4", "i8", "c8", "c16"]
 POISON = 0x5A
@@ -86,7 +88,7 @@ def check(array, axes, out, memory, level, streams):
     memory[...] = POISON
     if level in ISAS and plan.is_transposed:
         kernel = permutation_kernel.kernel(plan.element, ISAS[level])
-        run = Runner(nest, plan, kernel, ISAS[level].vector_bytes)
+        run = Runner(nest, plan, kernel, ISAS[level])
     else:
         run = Runner(nest, plan)
     run(array, out)
@@ -179,12 +181,39 @@ def test_which_rows_are_read_by_windows():
         out, _ = placed(compact((columns, rows)), "f4", 1)
         nest = nest_of(array, (1, 0), out)
         plan = permutation(nest).replace(streams=True)
-        return Runner(nest, plan, kernel, 32).has_windows
+        return Runner(nest, plan, kernel, AVX2).has_windows
 
     assert has_windows(255, 1023, 0)
     assert has_windows(256, 1023, 2)  # columns begin alike
     assert not has_windows(255, 1023, 1)  # rows do
     assert not has_windows(255, 1000, 1)  # spread over the cache
+
+
+@pytest.mark.parametrize("level", [level for level in ISAS if ISAS[level].picks_bytes])
+def test_lines_are_carried_wherever_rows_begin_anywhere(level):
+    kernel = permutation_kernel.kernel("raw1", ISAS[level])
+
+    def has_windows(rows, columns):
+        array, _ = placed(compact((rows, columns)), "u1", 1)
+        out, _ = placed(compact((columns, rows)), "u1", 1)
+        nest = nest_of(array, (1, 0), out)
+        plan = permutation(nest).replace(streams=True)
+        return Runner(nest, plan, kernel, ISAS[level]).has_windows
+
+    assert has_windows(1023, 1000)
+    assert has_windows(1024, 1000)
+    assert not has_windows(1023, 1024)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("dtype", "rows"), [("u1", 4097), ("i2", 4159), ("i8", 4500)])
+def test_shifted_columns_in_parts(dtype, rows, level, threads):
+    rng = np.random.default_rng(8)
+    for columns in (1025, 130):
+        array, _ = placed(compact((rows, columns)), dtype, 1)
+        fill(array, rng)
+        out, memory = placed(compact((columns, rows)), dtype, 3)
+        check(array, (1, 0), out, memory, level, True)
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 20, 64, 255, 256, 1000, 200_000])
@@ -345,7 +374,9 @@ def test_a_failing_compiler_costs_a_warning(fresh, monkeypatch):
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "permutation"
 
 
-@pytest.mark.parametrize(("element", "isa"), [("raw2", AVX512), ("bool", AVX2)])
+@pytest.mark.parametrize(
+    ("element", "isa"), [("raw1", AVX512_VBMI), ("raw2", AVX512), ("bool", AVX2)]
+)
 def test_golden(element, isa, golden):
     source = permutation_kernel.source(element, isa)
     golden(GOLDEN / f"{element}_{isa.name}.txt", source)

@@ -23,6 +23,7 @@ from time import perf_counter
 
 from ..config import settings
 from .isa import host
+from .permutation_kernel import carries_lines
 
 import_array()
 
@@ -35,7 +36,8 @@ cdef enum:
     IMAGE_COLUMNS = 32      # at least
     MOST_IMAGE_COLUMNS = 512
     SHIFTED_COLUMNS = 1024  # whose last lines are kept in the second cache
-    SHIFTED_LINES = 64      # of a column that one thread writes, at most
+    SHIFTED_LINES = 64      # of a column that one thread writes, at least, if there are as many
+    SHIFTED_UNITS = 4       # for each thread, if columns are long enough
     FEWEST_LINES = 8        # of a column that it is worth while for
     AHEAD = 512             # bytes of a row between what is read and what is asked for
     SETS = 64               # of the first cache: lines that are so many apart share one ...
@@ -70,21 +72,33 @@ cdef Py_ssize_t fill(Py_ssize_t *table, axes, int which, Py_ssize_t most) except
     return count
 
 
-cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
-    """Whether rows that begin anywhere in a line evict each other's lines before the next tile.
+cdef bint begin_alike(Py_ssize_t *rows, Py_ssize_t count) noexcept:
+    """Whether all rows begin at the same place of a line."""
+    cdef Py_ssize_t r
+    for r in range(count):
+        if rows[r] % LINE:
+            return False
+    return True
 
-    Most lines belong to two tiles, and would be fetched twice.
+
+cdef bint crowded(Py_ssize_t *rows, Py_ssize_t count) noexcept:
+    """Whether rows evict each other's lines before the next tile.
+
+    Of rows that begin anywhere most lines belong to two tiles, and would be fetched twice.
     """
     cdef uint64_t sets = 0
     cdef Py_ssize_t used = 0, r
-    cdef bint begin_alike = True
     for r in range(count):
-        begin_alike = begin_alike and rows[r] % LINE == 0
         sets |= <uint64_t>1 << (rows[r] // LINE & SETS - 1)
     while sets:
         sets &= sets - 1
         used += 1
-    return not begin_alike and count >= WAYS * used
+    return count >= WAYS * used
+
+
+cdef Py_ssize_t part(Py_ssize_t extent, Py_ssize_t parts, Py_ssize_t grain) noexcept:
+    """The size of the parts of an extent, all but the last one multiples of a grain."""
+    return (extent + parts * grain - 1) // (parts * grain) * grain
 
 
 cdef class Runner:
@@ -96,8 +110,8 @@ cdef class Runner:
     schedule : fastein.cpu.permutation.Permutation
     kernel : Kernel or None
         What transposes blocks, if it is there.
-    vector_bytes : int
-        Of the vectors in which it writes.
+    isa : fastein.cpu.isa.Isa or None
+        What the kernel is made for.
     account : fastein.cpu.tiers.Account or None
         That of a kernel which is to come.
     """
@@ -112,6 +126,7 @@ cdef class Runner:
     cdef double nbytes
     cdef Pace pace
     cdef bint writes_lines  # whether vectors are as long as lines
+    cdef bint carries_lines  # whether those of rows are, by the kernel
 
     def __cinit__(self):
         self.problem = <Problem *>malloc(sizeof(Problem))
@@ -124,11 +139,12 @@ cdef class Runner:
             free(self.problem.table)
         free(self.problem)
 
-    def __init__(self, LoopNest nest, schedule, kernel=None, vector_bytes=LINE,
-                 account=None):
+    def __init__(self, LoopNest nest, schedule, kernel=None, isa=None, account=None):
         cdef Problem *p = self.problem
         self.account = account
-        self.writes_lines = vector_bytes == LINE
+        self.writes_lines = isa is None or isa.vector_bytes == LINE
+        self.carries_lines = (isa is not None and schedule.is_transposed
+                              and carries_lines(schedule.size, isa))
         self.nest = nest
         self.read_origin, self.write_origin = schedule.origin
         p.size = schedule.size
@@ -226,12 +242,23 @@ cdef class Runner:
         """Have rows, of which the table knows so many, read by windows where that pays."""
         cdef Problem *p = self.problem
         cdef Py_ssize_t lines = min(<Py_ssize_t>STAGE_LINES, WINDOW_ROWS // p.side)
-        if p.way == SHIFTED and crowded(p.table, min(p.stage_lines * p.side, count)):
-            p.stage_lines = min(p.stage_lines, lines)
-        elif p.way == ALIGNED and crowded(p.table, min(p.row_block, count)):
-            p.row_block = lines * p.side
-        else:
+        cdef Py_ssize_t rows = p.row_block
+        if p.way == SHIFTED:
+            rows = p.stage_lines * p.side
+        elif p.way != ALIGNED:
             return
+        rows = min(rows, count)
+        if begin_alike(p.table, rows):
+            return
+        p.window = LINE
+        if not self.carries_lines:
+            if not crowded(p.table, rows):
+                return
+            p.window = 2 * LINE
+            if p.way == SHIFTED:
+                p.stage_lines = min(p.stage_lines, lines)
+            else:
+                p.row_block = lines * p.side
         p.windows = p.room
         p.room += WINDOWS_ROOM
 
@@ -259,13 +286,27 @@ cdef class Runner:
             p.way = ALIGNED
         else:
             p.way = SHIFTED
-            p.column_block = SHIFTED_COLUMNS
-            p.row_block = SHIFTED_LINES * p.side
+            p.column_block = part(p.columns, self.blocks(p.columns, SHIFTED_COLUMNS), p.side)
+            self.part_rows(schedule.outer)
             p.stage_lines = min(<Py_ssize_t>STAGE_LINES, IMAGE // (p.side * LINE) - 1)
             p.room = LINES_ROOM + IMAGE + p.column_block * LINE
         # tiles have a whole line of rows, written at once where vectors are that long
         p.overruns = p.transpose != NULL and (p.pitch >= LINE or self.writes_lines)
         return 0
+
+    cdef void part_rows(self, outer):
+        """Have columns that are shifted written in parts: few of them, as they begin and end apart.
+        """
+        cdef Problem *p = self.problem
+        cdef Py_ssize_t units = self.blocks(p.columns, p.column_block), parts, wanted = 1
+        if settings.num_threads > 1:
+            wanted = SHIFTED_UNITS * settings.num_threads
+        for axis in outer:
+            units *= axis.size
+        parts = self.blocks(p.rows, ENTRIES)
+        while units * parts < wanted and p.rows >= 2 * parts * SHIFTED_LINES * p.side:
+            parts *= 2
+        p.row_block = part(p.rows, parts, p.side)
 
     cdef int lay_out_loops(self, loops) except -1:
         """Order the loops by what they read, the longest strides outermost."""
@@ -351,7 +392,7 @@ cdef class PermutationStep(Step):
         plan = self.schedule.permutation
         kernel = self.engine.kernel if self.engine is not None else None
         self.waits = self.engine is not None and kernel is None
-        self.runner = Runner(self.schedule.nest, plan, kernel, host().vector_bytes,
+        self.runner = Runner(self.schedule.nest, plan, kernel, host(),
                              self.engine if self.waits else None)
         return 0
 

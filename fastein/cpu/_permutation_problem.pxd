@@ -45,6 +45,7 @@ cdef struct Problem:
     Py_ssize_t pitch        # bytes between columns of an image
     Py_ssize_t room
     Py_ssize_t windows      # where in the room those of rows are, 0 if rows are read as they lie
+    Py_ssize_t window       # bytes of one
     Py_ssize_t *table
     Way way
     bint streams

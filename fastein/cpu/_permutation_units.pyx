@@ -38,11 +38,12 @@ cdef char *opened(Problem *p, char *source, Py_ssize_t row, Py_ssize_t rows,
     cdef Py_ssize_t *places = lines + MOST_ROWS
     cdef Py_ssize_t place = 2 * MOST_ROWS * sizeof(Py_ssize_t), rest, r
     for r in range(rows):
-        place += 2 * LINE
+        place += p.window
         rest = to_line(source + p.table[row + r])
         lines[r] = p.table[row + r] + rest
         places[r] = place - LINE - rest
-        memcpy(windows + place - rest, source + p.table[row + r], rest)
+        # A constant number of bytes is copied without a call; the next row writes over the others.
+        memcpy(windows + place - rest, source + p.table[row + r], LINE)
     return windows
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastein.config import settings
-from fastein.cpu import codegen
 from fastein.cpu._machine_code import MachineCode
 from fastein.cpu.image import Image, unpacked
 from fastein.cpu.machine import processor
@@ -72,12 +71,16 @@ def kernel(nest: Any) -> Kernel:
     CannotCompile
         If no kernel is generated for such a nest: the baseline runs it.
     """
-    return kernel_of_form(codegen.form(nest))
+    with no_fork:
+        from fastein.cpu.codegen import form
+    return kernel_of_form(form(nest))
 
 
 def kernel_of_form(form: Any) -> Kernel:
     """Return the kernel of all nests of a form, such as `codegen.Form`."""
-    return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
+    with no_fork:
+        from fastein.cpu.codegen import VERSION
+    return assemble(_rendered(form), lambda: _primitives(form.dtype), VERSION)
 
 
 @functools.cache
@@ -228,11 +231,11 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
-    whole = ("across", "column", "exact_across", "laced", "padded", "picked", "tile", "zeros")
+    whole = ("across", "column", "every", "exact_across", "laced", "padded", "picked", "tile")
     memory = ("fence", "lead", "prefetch", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},
-        **{name: getattr(vector_primitives, name) for name in (*whole, *memory)},
+        **{name: getattr(vector_primitives, name) for name in (*whole, "zeros", *memory)},
         "float32": types.float32,  # of sums of float16
         dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
     }

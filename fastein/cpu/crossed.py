@@ -46,12 +46,15 @@ class Crossed(KernelForm, Record):
         and y only), ``"s"`` where it strides.
     lanes : int
         Elements of a vector, rows of a tile.
+    wide : bool
+        Whether the output is float32, for inputs of float16.
     """
 
     dtype: str
     summed: tuple[bool, ...]
     access: tuple[str, ...]
     lanes: int
+    wide: bool = False
 
     shared = 0
 
@@ -69,6 +72,11 @@ class Crossed(KernelForm, Record):
     def ahead(self) -> int:
         """Rows of the other operand from one that is read to one that is asked for."""
         return max(AHEAD // ITEMSIZE[self.dtype], self.lanes)
+
+    @property
+    def written(self) -> str:
+        """The dtype of the output."""
+        return "float32" if self.wide else self.dtype
 
     @property
     def in_register(self) -> bool:
@@ -97,7 +105,7 @@ class Tiled(NamedTuple):
 
 def crossed(nest: LoopNest) -> Tiled | None:
     """Return how a nest is run by tiles, None if it is not."""
-    if nest.dtype.name not in ITEMSIZE or not 1 < nest.nin <= MOST_INPUTS or nest.is_half:
+    if nest.dtype.name not in ITEMSIZE or not 1 < nest.nin <= MOST_INPUTS:
         return None
     if not _disagrees(nest):
         return None
@@ -194,7 +202,7 @@ def _at(form: Crossed, op: int, depth: int) -> str:
 
 def _step(form: Crossed, op: int, axis: int) -> str:
     if form.access[op][axis] == "1":
-        return str(ITEMSIZE[form.dtype])
+        return str(ITEMSIZE[form.written if op == form.nin else form.dtype])
     return form.step(op, axis)
 
 
@@ -215,8 +223,8 @@ def _address(form: Crossed, op: int) -> str:
 def _prologue(form: Crossed) -> list[str]:
     lines = []
     for op in range(form.nin + 1):
-        kind = "operand" if op < form.nin else "output"
-        lines.append(f"{form.operand(op)} = {kind}(data, {op}, {form.dtype})")
+        kind, dtype = ("operand", form.dtype) if op < form.nin else ("output", form.written)
+        lines.append(f"{form.operand(op)} = {kind}(data, {op}, {dtype})")
     lines += assign({form.loop(a).upper(): f"shape[{a}]" for a in range(1, form.rank)})
     for op in range(form.nin + 1):
         strided = [a for a, kind in enumerate(form.access[op]) if kind == "s"]

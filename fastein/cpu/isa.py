@@ -13,6 +13,8 @@ import numpy as np
 
 from ..record import Record
 
+SMALL = 8  # iterations of the longest loop that is written out, in values that registers hold
+
 
 class Isa(Record):
     """An instruction set, as far as kernels depend on it.
@@ -29,6 +31,8 @@ class Isa(Record):
         Whether it converts between float16 and float32.
     dots : bool
         Whether it multiplies integers of 8 and 16 bits and sums neighbouring products.
+    picks_bytes : bool
+        Whether it picks bytes from two vectors by numbers that are known at run time only.
     """
 
     name: str
@@ -36,8 +40,10 @@ class Isa(Record):
     registers: int
     half_conversion: bool
     dots: bool = False
+    picks_bytes: bool = False
 
 
+AVX512_VBMI = Isa("avx512", 64, 32, half_conversion=True, dots=True, picks_bytes=True)
 AVX512_VNNI = Isa("avx512", 64, 32, half_conversion=True, dots=True)
 AVX512 = Isa("avx512", 64, 32, half_conversion=True)
 AVX2 = Isa("avx2", 32, 16, half_conversion=True)
@@ -47,6 +53,7 @@ PLAIN = Isa("plain", 16, 16, half_conversion=False)
 # Widest first, with the features that LLVM must have been told of.
 _AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx2", "fma", "f16c"}
 _REQUIRED = {
+    AVX512_VBMI: {*_AVX512, "avx512vnni", "avx512vbmi"},
     AVX512_VNNI: {*_AVX512, "avx512vnni"},
     AVX512: _AVX512,
     AVX2: {"avx2", "fma", "f16c"},
@@ -57,6 +64,7 @@ _REQUIRED = {
 _NUMPY_NAMES = {
     **dict.fromkeys(("avx512f", "avx512dq", "avx512bw", "avx512vl"), "AVX512_SKX"),
     "avx512vnni": "AVX512VNNI",
+    "avx512vbmi": "AVX512VBMI",
     "avx2": "AVX2",
     "fma": "FMA3",
     "f16c": "F16C",

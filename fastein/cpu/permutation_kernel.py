@@ -28,7 +28,8 @@ A *window* holds the two lines of a row in which the elements of a tile lie. Fro
 goes on by a line: each line of the operand is read once, as a whole. Before the windows are two
 tables of `MOST_ROWS` offsets: where the first line that begins in a row lies in the operand, and
 where the elements of a tile lie behind ``data[3]``. Tiles whose lines end behind a row are read
-without.
+without. Where lines are *carried* (see `carries_lines`), a window is the first of the two lines,
+and the elements are picked from it and the next line in registers.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from fastein.cpu.elements import ELEMENTS
 from fastein.cpu.isa import Isa
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 6
+VERSION = 7
 
 LINE = 64
 STORE, STREAM, SHIFT = range(3)
@@ -50,6 +51,14 @@ def piece_bytes(size: int, isa: Isa) -> int:
     """Return the bytes of a row that are transposed at once, in half of the registers."""
     rows = isa.vector_bytes // size
     return max(16, min(isa.vector_bytes, isa.registers // 2 * isa.vector_bytes // rows))
+
+
+def carries_lines(size: int, isa: Isa) -> bool:
+    """Return whether the lines of a row meet in registers, one carried from each tile to the next.
+
+    It is so where lines are copied next to each other before they are transposed.
+    """
+    return isa.picks_bytes and piece_bytes(size, isa) < LINE == isa.vector_bytes
 
 
 def kernel(element: str, isa: Isa) -> compiler.Kernel:
@@ -65,7 +74,9 @@ def kernel(element: str, isa: Isa) -> compiler.Kernel:
             "byte": types.uint8,
             "operand": primitives.operand,
             "output": primitives.output,
-            **permutation_moves.moves(form, isa, piece_bytes(form.source, isa)),
+            **permutation_moves.moves(
+                form, isa, piece_bytes(form.source, isa), carries_lines(form.source, isa)
+            ),
         }
 
     return compiler.assemble(source(element, isa), names, VERSION)
@@ -75,6 +86,8 @@ def source(element: str, isa: Isa) -> str:
     """Return the source of the kernel: one function in the ABI's parameters."""
     form = ELEMENTS[element]
     vectors = f"{isa.name}, {isa.vector_bytes}-byte vectors"
+    if carries_lines(form.source, isa):
+        vectors += ", lines carried"
     return f"""\
 # permute: {form.source}-byte elements {form.note}   ({vectors})
 def permute(data, shape, strides, scratch, begin, end):

@@ -66,13 +66,17 @@ class Block(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """Where the rows of a tile are read: row ``r`` at ``table[r]`` behind `base`."""
+    """Where the rows of a tile are read: row ``r`` at ``table[r]`` behind `base`.
+
+    If they are `carried`, unless this is None, their first lines are those of the tile before.
+    """
 
     base: Any
     table: Any
+    carried: Any = None
 
 
-def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
+def moves(element: Element, isa: Isa, piece: int, carries: bool) -> dict[str, Any]:
     """Return the functions of a permutation kernel, by name.
 
     Parameters
@@ -81,6 +85,8 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
     isa : Isa
     piece : int
         Bytes of a row that are transposed at once.
+    carries : bool
+        Whether windows are lines that are carried from tile to tile.
     """
     word = types.intp
 
@@ -106,7 +112,7 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
 
         def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             emit = Emitter(element, isa, context, builder)
-            _Block(emit, isa.vector_bytes, piece, Block(*args)).emit()
+            _Block(emit, isa.vector_bytes, piece, carries, Block(*args)).emit()
             return context.get_dummy_value()
 
         return signature, lower
@@ -117,11 +123,12 @@ def moves(element: Element, isa: Isa, piece: int) -> dict[str, Any]:
 class _Block:
     """Emits the transposition of a block."""
 
-    def __init__(self, emit: Emitter, vector: int, piece: int, what: Block) -> None:
+    def __init__(self, emit: Emitter, vector: int, piece: int, carries: bool, what: Block) -> None:
         self._emit = emit
         self._builder = emit.builder
         self._vector = vector
         self._piece = piece
+        self._carries = carries
         self._side = LINE // emit.size  # rows and columns of a tile
         self._what = what
 
@@ -161,6 +168,8 @@ class _Block:
         """Return where the rows of tiles are read, in windows if these are to slide there."""
         emit, builder, what = self._emit, self._builder, self._what
         at = emit.source(what.source, column)
+        if self._carries:
+            return _Rows(at, what.table, slides)
         lines = builder.bitcast(what.windows, what.table.type)
         places = builder.gep(lines, [I64(MOST_ROWS)], source_etype=I64)
         with builder.if_then(slides):
@@ -181,53 +190,88 @@ class _Block:
 
     def _tile(self, row: Any, column: Any, rows: _Rows) -> None:
         emit = self._emit
-        self._ask(emit.source(self._what.source, column), row, column)
         if self._piece == self._vector == LINE:
+            with emit.where(self._what.ahead, ">", 0):
+                ahead = self._ahead(row, column)
+                with emit.loop(I64(self._side)) as r:
+                    emit.prefetch(self._row(ahead, r))
             numbers = [self._builder.add(row, I64(r)) for r in range(self._side)]
             addresses = [self._row(rows, number) for number in numbers]
             self._piece_of_tile(addresses, row, I64(0), column, I64(0))
             return
-        self._collect(rows, row)
+        self._collect(rows, row, self._ahead(row, column))
         wide, high = self._piece // emit.size, self._vector // emit.size
         with emit.loop(I64(self._side), wide) as c, emit.loop(I64(self._side), high) as r:
             corner = emit.source(emit.move(self._what.lines, emit.times(r, LINE)), c)
             addresses = [emit.move(corner, I64(k * LINE)) for k in range(high)]
             self._piece_of_tile(addresses, row, r, column, c)
 
-    def _ask(self, at: Any, row: Any, column: Any) -> None:
-        """Ask for the lines that are read later in the place of these.
+    def _ahead(self, row: Any, column: Any) -> _Rows:
+        """Return where the lines are that are read later in the place of a tile's.
 
         Where rows end these are the first ones of as many rows further on: the next block's.
         """
         emit, builder, what = self._emit, self._builder, self._what
-        with emit.where(what.ahead, ">", 0):
-            further = builder.add(column, I64(AHEAD // emit.size))
-            ends = builder.and_(
-                builder.icmp_signed(">=", further, what.columns),
-                builder.icmp_signed("!=", what.way, I64(STORE)),  # in parts of rows
-            )
-            back = builder.select(ends, builder.neg(emit.times(what.columns, emit.size)), I64(0))
-            first = builder.add(row, builder.select(ends, what.rows, I64(0)))
-            first, rows = builder.add(what.ahead, first), _Rows(emit.move(at, back), what.table)
-            with emit.loop(I64(self._side)) as r:
-                emit.prefetch(self._row(rows, builder.add(first, r)))
+        further = builder.add(column, I64(AHEAD // emit.size))
+        ends = builder.and_(
+            builder.icmp_signed(">=", further, what.columns),
+            builder.icmp_signed("!=", what.way, I64(STORE)),  # in parts of rows
+        )
+        back = builder.select(ends, builder.neg(emit.times(what.columns, emit.size)), I64(0))
+        at = emit.move(emit.source(what.source, column), back)
+        first = builder.add(row, builder.select(ends, what.rows, I64(0)))
+        first = emit.times(builder.add(what.ahead, first), WORD)
+        return _Rows(at, builder.bitcast(emit.move(what.table, first), what.table.type))
 
     def _row(self, rows: _Rows, number: Any) -> Any:
         """Return the address of the row with a number in the table."""
         return self._emit.move(rows.base, self._emit.entry(rows.table, number))
 
-    def _collect(self, rows: _Rows, row: Any) -> None:
-        """Copy a line of each row next to each other.
+    def _collect(self, rows: _Rows, row: Any, ahead: _Rows) -> None:
+        """Copy a line of each row next to each other, and ask for those that are read later.
 
         Pieces smaller than a line come from there: rows may evict each other from the cache.
+        Asking for a line with each that is read lets the processor wait for few at a time.
         """
         emit, builder = self._emit, self._builder
-        with emit.loop(I64(self._side)) as r:
-            address = self._row(rows, builder.add(row, r))
-            to = emit.move(self._what.lines, emit.times(r, LINE))
-            for start in range(0, LINE, self._vector):
-                value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
-                self._write(emit.move(to, I64(start)), value, self._vector)
+
+        def copy(carried: bool) -> None:
+            with emit.loop(I64(self._side)) as r:
+                with emit.where(self._what.ahead, ">", 0):
+                    emit.prefetch(self._row(ahead, r))
+                number = builder.add(row, r)
+                to = emit.move(self._what.lines, emit.times(r, LINE))
+                if carried:
+                    self._write(to, self._carry(rows, number), LINE)
+                    return
+                address = self._row(rows, number)
+                for start in range(0, LINE, self._vector):
+                    value = emit.load(emit.move(address, I64(start)), self._vector // emit.size)
+                    self._write(emit.move(to, I64(start)), value, self._vector)
+
+        if rows.carried is None:
+            copy(False)
+            return
+        with builder.if_else(rows.carried) as (then, otherwise):
+            with then:
+                copy(True)
+            with otherwise:
+                copy(False)
+
+    def _carry(self, rows: _Rows, number: Any) -> Any:
+        """Return a row of a tile, from the line that is kept of it and the next, to be kept then.
+
+        What is read begins where the first line does that begins in the row.
+        """
+        emit, builder, what = self._emit, self._builder, self._what
+        lines = builder.bitcast(what.windows, what.table.type)
+        line = emit.entry(lines, number)
+        before = builder.sub(line, emit.entry(what.table, number))  # bytes from the line kept
+        kept = emit.move(what.windows, I64(2 * WORD * MOST_ROWS))
+        kept = emit.move(kept, emit.times(number, LINE))
+        old, new = emit.load_line(kept), emit.load_line(emit.move(rows.base, line))
+        self._write(kept, new, LINE)
+        return emit.pick_line(old, new, builder.sub(I64(LINE), before))
 
     def _piece_of_tile(
         self, addresses: list[Any], row: Any, within: Any, column: Any, beyond: Any

@@ -21,6 +21,7 @@ from fastein.cpu.elements import Element
 from fastein.cpu.halves import converts_half, half_to_float
 from fastein.cpu.isa import Isa
 
+LINE = 64
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
@@ -207,6 +208,24 @@ class Emitter:
         """Return the chosen elements of `a` and `b` laid end to end."""
         chosen = [self._words * e + word for e in elements for word in range(self._words)]
         return self.builder.shuffle_vector(a, b, ir.VectorType(I32, len(chosen))(chosen))
+
+    def load_line(self, address: Any) -> Any:
+        """Read the 64 bytes of a line."""
+        return self.builder.load(address, align=LINE, typ=ir.VectorType(I8, LINE))
+
+    def pick_line(self, first: Any, second: Any, begin: Any) -> Any:
+        """Return the bytes of two lines, laid end to end, that follow number `begin`.
+
+        For processors that pick bytes by numbers known at run time (`Isa.picks_bytes`).
+        """
+        line = ir.VectorType(I8, LINE)
+        numbers = self.builder.add(
+            line(list(range(LINE))), repeated(self.builder, self.builder.trunc(begin, I8), LINE)
+        )
+        name, kind = "llvm.x86.avx512.vpermi2var.qi.512", ir.FunctionType(line, [line] * 3)
+        module = self.builder.module
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        return self.builder.call(function, [first, numbers, second])
 
     def store(self, address: Any, value: Any) -> None:
         """Write elements as they are read, widened on the way."""
