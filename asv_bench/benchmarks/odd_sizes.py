@@ -39,9 +39,7 @@ MATRICES = {
     "i1": ("8000 8000", "8001 7999"),
     "c16": ("2560 2560", "2561 2559"),
 }
-BATCHES = {
-    dtype: ("200000 3 3 3", "200001 3 3 3") for dtype in ("f8", "f4", "f2", "i2", "i1", "c16")
-}
+BATCHES = dict.fromkeys(("f8", "f4", "f2", "i2", "i1", "c16"), ("200000 3 3 3", "200001 3 3 3"))
 FAMILIES = {
     "permutations": {
         "ij->ji": SQUARES,
@@ -67,9 +65,9 @@ FAMILIES = {
     "batch": {
         "bij,bjk->bik": BATCHES,
         "ijb,jkb->ikb": {"f8": ("3 3 200000 3", "3 3 200001 3")},
-        "bij,bj->bi": {
-            dtype: ("500000 3 3", "500001 3 3") for dtype in ("f8", "f4", "f2", "i2", "i1", "c16")
-        },
+        "bij,bj->bi": dict.fromkeys(
+            ("f8", "f4", "f2", "i2", "i1", "c16"), ("500000 3 3", "500001 3 3")
+        ),
         "bi,bij,bj->b": {
             "f8": ("300000 3 3", "300001 3 3"),
             "i1": ("300000 3 3", "300001 3 3"),
