@@ -403,6 +403,27 @@ def plan_of(equation, sizes, threads=2, dtype="f4"):
     return contraction(nest, roles(nest), threads)
 
 
+def test_small_products_are_one_block():
+    for n in range(16, 129, 8):
+        assert plan_of("ij,jk->ik", dict.fromkeys("ijk", n), threads=1).blocks.free[0] >= n
+
+
+def test_results_in_the_second_cache_are_not_asked_for():
+    assert not plan_of("ij,jk->ik", dict.fromkeys("ijk", 128)).is_far
+    assert plan_of("ij,jk->ik", dict.fromkeys("ijk", 2048)).is_far
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "int16"])
+def test_rows_that_end_in_half_a_vector(dtype):
+    tile = tile_for(dtype, model.host())
+    half = tile.vector_rows // 2
+    for halves in range(1, 25):
+        rows = max(halves * half - 1, 1)
+        a, b = numbers(dtype, (rows, 33)), numbers(dtype, (33, 21), 1)
+        check("ij,jk->ki", a, b)
+        check("ji,jk->ki", a.T.copy(), b)
+
+
 def test_the_rows_hold_the_units_of_the_result():
     sizes = {"i": 500, "j": 500, "k": 500}
     assert plan_of("ij,jk->ik", sizes).inputs == (1, 0)

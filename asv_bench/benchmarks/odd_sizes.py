@@ -39,7 +39,8 @@ MATRICES = {
     "i1": ("8000 8000", "8001 7999"),
     "c16": ("2560 2560", "2561 2559"),
 }
-BATCHES = dict.fromkeys(("f8", "f4", "f2", "i2", "i1", "c16"), ("200000 3 3 3", "200001 3 3 3"))
+DTYPES = ("f8", "f4", "f2", "i2", "i1", "c16")
+BATCHES = dict.fromkeys(DTYPES, ("200000 3 3 3", "200001 3 3 3"))
 FAMILIES = {
     "permutations": {
         "ij->ji": SQUARES,

@@ -127,6 +127,7 @@ cdef class Runner:
         p.together = schedule.together
         p.itemsize = tile.result_bytes
         p.vector = tile.vector_rows * tile.result_bytes
+        p.is_far = schedule.is_far
         p.may_stream = schedule.streams
         p.may_join = schedule.joins
         p.symmetric = schedule.symmetric and schedule.shared == COLUMNS

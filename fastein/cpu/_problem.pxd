@@ -50,6 +50,7 @@ cdef struct Problem:
     Py_ssize_t together     # rows of words that are packed at a time where they are contiguous
     Py_ssize_t itemsize     # of the operands and the result
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
+    bint is_far             # the result is not in the second cache
     bint may_stream
     bint may_join           # tiles' lines may be written past the caches with those around them
     Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
@@ -101,9 +102,17 @@ cdef inline Py_ssize_t panel_bytes(Problem *p, Py_ssize_t pitch, Py_ssize_t dept
 cdef inline Py_ssize_t next_width(Problem *p, Side *s, Py_ssize_t left) noexcept nogil:
     """Elements of the next panel of a block in which so many are left.
 
-    Two panels of two vectors are faster than one of three and one of one. (A shared block is
-    packed in parts, which do not know what is left.)
+    Two panels of two vectors are faster than one of three and one of one. Where half of a vector
+    would be empty, the last panel is one of three halves. (A shared block is packed in parts, which
+    do not know what is left.)
     """
-    if s == &p.side[ROWS] and p.shared != ROWS and s.width < left <= s.width + s.grain:
-        return (left // 2 + s.grain - 1) // s.grain * s.grain
+    cdef Py_ssize_t narrow = 0
+    if s == &p.side[ROWS] and p.shared != ROWS and left > s.width:
+        if s.has_narrow and (2 * left + s.grain - 1) // s.grain % 2:
+            narrow = s.grain // 2 * 3
+        left -= narrow
+        if s.width < left <= s.width + s.grain:
+            return (left // 2 + s.grain - 1) // s.grain * s.grain
+        if narrow and left < s.width:
+            return up(left, s.grain)
     return min(s.width, left)

@@ -99,12 +99,10 @@ cdef class NestStep(Step):
     def traversal(self):
         """How a generated kernel goes through the nest; None if there can be no such kernel."""
         if self._traversal is None and self.may_generate:
-            from .codegen import CannotCompile
-            from .traversal import traversal
-
-            try:
-                self._traversal = traversal(self.nest)
-            except CannotCompile:
+            with no_fork:
+                from .generated import traversal_of
+            self._traversal = traversal_of(self.nest)
+            if self._traversal is None:
                 self.may_generate = self.may_promote = False
         return self._traversal
 

@@ -35,6 +35,10 @@ from ._streams cimport fence
 from ._tile_tables cimport rooms_of, tabulate
 
 
+cdef enum:
+    LONG_SUM = 16   # steps beside which asking for a tile of the result costs next to nothing
+
+
 # One block of either side
 
 
@@ -67,7 +71,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
     cdef Problem *p = call.problem
     cdef char *data[4]
-    cdef Py_ssize_t[7] shape
+    cdef Py_ssize_t[8] shape
     cdef Axes *across = &p.side[COLUMNS].free
     cdef Py_ssize_t *table = room.table
     if p.table != NULL:
@@ -82,6 +86,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     # streamed rows are read once: they meet all columns before the next ones
     shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
     shape[6] = j - i if call.halved else table[0]
+    shape[7] = p.is_far and shape[0] >= LONG_SUM
     p.tiles(data, shape, table + 2, room.lines, 0, table[1])
 
 

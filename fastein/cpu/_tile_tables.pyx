@@ -45,7 +45,11 @@ cdef Py_ssize_t next_tile(Problem *p, int side, Py_ssize_t begin, Py_ssize_t end
     cdef Py_ssize_t left = min(size - at, end - begin)
     cdef Py_ssize_t width = s.width
     if side == ROWS:
-        width = min(up(next_width(p, s, left), s.grain), size // s.grain * s.grain)
+        width = next_width(p, s, left)
+        if is_narrow(s, width) and size >= s.grain // 2 * 3:
+            width = s.grain // 2 * 3
+        else:
+            width = min(up(width, s.grain), size // s.grain * s.grain)
     start[0] = begin
     if width > left:
         start[0] = begin - min(width - left, at)
@@ -135,7 +139,7 @@ cdef void tabulate_rows(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t 
             panel = next_tile(p, ROWS, i, end, &start, &advance)
             offsets(&s.free, 1, start, panel, out + r)
             places[r] = offset(&s.free, 0, start)
-            vectors[r] = panel // s.grain
+            vectors[r] = NARROW if panel % s.grain else panel // s.grain
             i += advance
             r += panel
         offsets(&p.sums, ROWS, k, depth, steps)

@@ -85,7 +85,7 @@ def blocks_of(
         )
     else:
         block[own] = up(-(-extent[own] // count), units[own])
-        if block[own] >= 2 * panel[own]:  # whole panels
+        if count > 1 and block[own] >= 2 * panel[own]:  # whole panels
             block[own] = (block[own] + panel[own] // 2) // panel[own] * panel[own]
     most_shared = max(cache.third // 8 // each, 4 * units[shared])
     parts = -(-extent[shared] // most_shared)

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastein.config import settings
-from fastein.cpu import codegen
 from fastein.cpu._machine_code import MachineCode
 from fastein.cpu.image import Image, unpacked
 from fastein.cpu.machine import processor
@@ -72,12 +71,16 @@ def kernel(nest: Any) -> Kernel:
     CannotCompile
         If no kernel is generated for such a nest: the baseline runs it.
     """
-    return kernel_of_form(codegen.form(nest))
+    with no_fork:
+        from fastein.cpu.codegen import form
+    return kernel_of_form(form(nest))
 
 
 def kernel_of_form(form: Any) -> Kernel:
     """Return the kernel of all nests of a form, such as `codegen.Form`."""
-    return assemble(_rendered(form), lambda: _primitives(form.dtype), codegen.VERSION)
+    with no_fork:
+        from fastein.cpu.codegen import VERSION
+    return assemble(_rendered(form), lambda: _primitives(form.dtype), VERSION)
 
 
 @functools.cache

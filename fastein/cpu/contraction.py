@@ -15,7 +15,7 @@ from .._nest import LoopNest
 from ..record import Record
 from .blocking import Blocks, blocks_of, depth_of, staged_blocks, up
 from .isa import host
-from .machine import Machine
+from .machine import Machine, caches
 from .tile import ARITHMETIC, Tile, tile_for
 from .words import together
 
@@ -73,6 +73,8 @@ class Contraction(Record):
     blocks : Blocks
     by_matrix : bool
         Whether each matrix of the batch is one thread's.
+    is_far : bool
+        Whether the result is too large for the second cache to hold it.
     streams : bool
         Whether the result is written past the caches, each vector by itself.
     joins : bool
@@ -104,6 +106,7 @@ class Contraction(Record):
     shared: int
     blocks: Blocks
     by_matrix: bool
+    is_far: bool
     streams: bool
     joins: bool
     lanes: Axis | None
@@ -200,11 +203,8 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         shared, blocks = blocks_of(
             tile, extent, total, grain, 1 if apart else threads, long_columns
         )
-    large = (
-        lanes is None
-        and blocks.depth >= total
-        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
-    )
+    nbytes = itemsize * prod([n for n, out in zip(nest.sizes, nest.strides[2], strict=True) if out])
+    large = lanes is None and blocks.depth >= total and nbytes >= STREAM_BYTES
     return Contraction(
         tile,
         inputs,
@@ -216,6 +216,7 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         shared,
         blocks,
         by_matrix,
+        is_far=parts == 1 and 2 * nbytes >= caches().second,
         streams=large
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or free[0][-1].size % tile.vector_rows == 0),

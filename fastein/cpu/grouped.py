@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from .._nest import LoopNest
 from ..record import Record
-from .isa import host
+from .isa import SMALL, host
 from .rendering import ITEMSIZE, KernelForm, function, indent, joined, wrap
-from .unrolled import LEAST_BATCH, MOST_INPUTS, SMALL
+from .unrolled import LEAST_BATCH, MOST_INPUTS
 
 NARROW = 2  # bytes of the largest elements: wider ones fill vectors by rows
 PIECE = 32  # bytes that vectors are whole multiples of, if they are not shorter

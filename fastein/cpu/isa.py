@@ -13,6 +13,8 @@ import numpy as np
 
 from ..record import Record
 
+SMALL = 8  # iterations of the longest loop that is written out, in values that registers hold
+
 
 class Isa(Record):
     """An instruction set, as far as kernels depend on it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +39,9 @@ def _as_numpy_writes(plan: Plan) -> str | None:
     if not set(equation.batch) <= set(equation.output):
         return None  # NumPy does not sum over an ellipsis
     names = ["..." if x in equation.batch else name for x, name in enumerate(equation.names)]
-    if not all(name == "..." or (len(name) == 1 and name in ascii_letters) for name in names):
+    if not all(
+        name == "..." or (len(name) == 1 and name.isascii() and name.isalpha()) for name in names
+    ):
         return None
     terms = [_spelled(term, names) for term in equation.terms]
     return ",".join(terms) + "->" + _spelled(equation.output, names)

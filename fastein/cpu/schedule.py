@@ -21,19 +21,22 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
+from typing import TYPE_CHECKING
 
 from .._nest import LoopNest
+from ..forks import no_fork
 from ..record import Record
 from ._loop_order import loop_order
 from .abreast import abreast
-from .codegen import CannotCompile
 from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
-from .grouped import Grouped
-from .interleaved import interleaved
+from .isa import SMALL
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
-from .traversal import Traversal, traversal
-from .unrolled import SMALL, Unrolled
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .traversal import Traversal
 
 MATMUL_DTYPES = frozenset("fdFD")
 ENGINE_CALL = 0.3e-6  # seconds below which a nest is not worth packing
@@ -136,11 +139,13 @@ def schedule(
             cost = permutation_seconds(ordered, machine)
             return Schedule("permutation", ordered, cost, True, permutation=moved)
     axes = roles(ordered) if seconds > ENGINE_CALL else None
+    is_generated = engine and ordered.iterations >= KERNEL_WORK
+    is_large = axes is not None and _is_large(ordered, axes)
     small = None
-    if engine and ordered.iterations >= KERNEL_WORK:
-        path = _traversal(ordered)
+    if is_generated and not is_large:
+        path = _generated().traversal_of(ordered)
         chosen = chosen.replace(traversal=path)
-        small = path if path is not None and _is_small(path, ordered, axes) else None
+        small = path if path is not None and _generated().is_unrolled(path) else None
     if axes is None:
         return chosen
     paired = seconds if nest.dtype.kind == "c" else seconds / machine.paired
@@ -149,6 +154,8 @@ def schedule(
         cost = matmul_seconds(ordered, matrix, machine)
         if cost < paired:
             chosen = Schedule("matmul", ordered, cost, False, matrix)
+    if is_generated and is_large and chosen.family == "nest":
+        chosen = chosen.replace(traversal=_generated().traversal_of(ordered))
     if engine and computes(ordered, axes):
         plan = abreast(contraction(ordered, axes, threads), ordered, threads)
         cost = contraction_seconds(ordered, plan, machine)
@@ -156,54 +163,39 @@ def schedule(
             gain = chosen.seconds - cost
             chosen = chosen.replace(family="contraction", seconds=cost, contraction=plan, gain=gain)
     if small is not None:
-        cost = unrolled_seconds(small, machine)
+        cost = _generated().unrolled_seconds(small, machine)
         if cost < chosen.seconds:  # NumPy's matmul stands in for it, where that was chosen
             chosen = chosen.replace(family="nest", seconds=cost, contraction=None, gain=0.0)
     return chosen
 
 
+def _generated() -> ModuleType:
+    """What knows of generated kernels, loaded for the first nest that may have one."""
+    with no_fork:
+        from . import generated
+    return generated
+
+
 def _has_channels(nest: LoopNest) -> bool:
-    """Whether a copy is one of channels, for which kernels are made as for nests."""
-    return nest.iterations >= KERNEL_WORK and interleaved(nest) is not None
+    return nest.iterations >= KERNEL_WORK and _generated().has_channels(nest)
 
 
-def _traversal(nest: LoopNest) -> Traversal | None:
-    try:
-        return traversal(nest)
-    except CannotCompile:
-        return None
-
-
-def _is_small(path: Traversal, nest: LoopNest, axes: Roles | None) -> bool:
-    """Whether a kernel unrolls a nest's small loops, and the nest is not one for the engine.
-
-    A product of matrices with many rows and many columns is.
-    """
-    if axes is not None and all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free):
-        return False
-    return isinstance(path.form, Unrolled | Grouped)
+def _is_large(nest: LoopNest, axes: Roles) -> bool:
+    """Whether a product of matrices has many rows and many columns: it is one for the engine."""
+    return all(any(nest.sizes[a] > SMALL for a in side) for side in axes.free)
 
 
 def kernel_seconds(nest: LoopNest, threads: int, machine: Machine = MACHINE) -> float:
     """Estimated time of a nest on its compiled kernels."""
-    try:
-        path = traversal(nest)
-    except CannotCompile:
-        return schedule(nest, threads=threads, machine=machine).seconds
-    if isinstance(path.form, Unrolled | Grouped):
-        return unrolled_seconds(path, machine)
+    path = _generated().traversal_of(nest)
+    if path is not None and _generated().is_unrolled(path):
+        return float(_generated().unrolled_seconds(path, machine))
     chosen = schedule(nest, threads=threads, machine=machine)
+    if path is None:
+        return chosen.seconds
     vectors = nest.iterations * nest.nin * nest.itemsize / machine.vector_bytes
     seconds = max(vectors * machine.cycle, nest.moved_bytes / machine.stream_bytes)
     return seconds if chosen.family == "nest" else min(chosen.seconds, seconds)
-
-
-def unrolled_seconds(path: Traversal, machine: Machine = MACHINE) -> float:
-    """Estimated time of a kernel with unrolled loops."""
-    nest, form = path.nest, path.form
-    assert isinstance(form, Unrolled | Grouped)
-    operations = nest.iterations * nest.nin / form.lanes
-    return max(operations * machine.cycle / 2, nest.moved_bytes / machine.stream_bytes)
 
 
 def matrix_axes(nest: LoopNest, axes: Roles) -> MatrixAxes:

@@ -91,13 +91,16 @@ def _contraction(step: Contract) -> _runtime.Step:
 def _contraction_step(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
     """What multiplies panels; of integers, as narrow as the values of a call allow."""
     with no_fork:
-        from . import narrow
         from ._contraction import ContractionStep
         from .engine import engine_for
 
     assert chosen.contraction is not None
     waits = settings.jit == "always"
-    forms = narrow.forms(chosen, settings.num_threads, rates())
+    forms = []
+    if chosen.nest.dtype.kind in "iu":
+        with no_fork:
+            from . import narrow
+        forms = narrow.forms(chosen, settings.num_threads, rates())
     engine = engine_for(chosen.contraction.tile)
     if waits and not forms:
         engine.have()

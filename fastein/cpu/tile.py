@@ -212,14 +212,14 @@ def source(tile: Tile) -> str:
     """Return the source of that kernel.
 
     In its arguments, `data` holds the rows, the columns, the result and room for one tile.
-    `shape` is (K, rows, adds, streams, stride, band, reach): the steps of the sum (or words that
-    hold several each), the rows, whether the result is added to, 2 if whole tiles bypass the
+    `shape` is (K, rows, adds, streams, stride, band, reach, asks): the steps of the sum (or words
+    that hold several each), the rows, whether the result is added to, 2 if whole tiles bypass the
     caches, or `JOIN` if the whole lines of tiles do that follow each other, the bytes between a
-    tile's columns, how many rows all columns meet before the next ones, and how far tiles reach
-    over the diagonal: those that begin `reach` rows behind their last column, or later, are left
-    out. `begin` and `end` bound the columns. `scratch` has room for a line of each column, or of
-    those of one tile where all rows meet these before the next ones. `strides` holds tables, one
-    after the other:
+    tile's columns, how many rows all columns meet before the next ones, how far tiles reach over
+    the diagonal (those that begin `reach` rows behind their last column, or later, are left out),
+    and whether tiles ask for the lines of the result before the sum begins. `begin` and `end` bound
+    the columns. `scratch` has room for a line of each column, or of those of one tile where all
+    rows meet these before the next ones. `strides` holds tables, one after the other:
 
     * for each row its offset in the result;
     * for each row how many, itself included, lie one after the other there;
@@ -247,7 +247,7 @@ def tiles(data, shape, strides, scratch, begin, end):
     a, b = operand(data, 0, {t.dtype}), operand(data, 1, {t.dtype})
     out, spare = output(data, 2, {t.dtype}), output(data, 3, {t.dtype})
     K, ROWS, adding, streaming = shape[0], shape[1], shape[2], shape[3]
-    stride, band, reach = shape[4], shape[5], shape[6]
+    stride, band, reach, asks = shape[4], shape[5], shape[6], shape[7]
     runs, columns = ROWS, 2 * ROWS
     spare_columns = columns + end
     a_places = spare_columns + {t.columns}
@@ -289,12 +289,12 @@ _MULTIPLY = """\
                             adds = strides[a_vectors + i] >> 3
                     else:
                         target, first, adds = spare, spare_columns, 0
-                        if streaming:
+                        if asks:
                             expect(out, strides, i, height, columns + j, width)
                     tile(
                         vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
                         a_ahead + ahead, b_ahead, target, strides, first, adds, i, width,
-                        scratch, j if band < ROWS else 0,
+                        asks, scratch, j if band < ROWS else 0,
                     )
                     if not inside:
                         scatter(
@@ -307,7 +307,7 @@ _MULTIPLY_LINES = """\
                 tile(
                     vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
                     a_ahead + ahead, b_ahead, out, strides, columns + j, adding + streaming,
-                    i, width, scratch, 0,
+                    i, width, asks, scratch, 0,
                 )
 """
 

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from .tile import JOIN, LANE_BYTES, LINE, NARROW, Tile
-from .tile_lines import put_lines, store_past_caches
+from .tile_lines import GOES_BEFORE, GOES_ON, put_lines, store_past_caches
 from .tile_scatter import LANES, add, intrinsic_of, prefetch
 from .vectors import I8, I32, I64, as_it_is
 
 ASSIGN, ADD, STREAM = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
-LONG_SUM = 16  # steps beside which asking for the tile of the result costs next to nothing
 
 
 class Operands(NamedTuple):
@@ -58,6 +57,8 @@ class Operands(NamedTuple):
         column.
     width
         How many columns are written then.
+    asks
+        Whether the lines of the result are far, to be asked for before the sum begins.
     room, slot
         Where a line of each column is kept for the next tile: that of column ``c`` is line
         ``slot + c`` there.
@@ -79,6 +80,7 @@ class Operands(NamedTuple):
     way: Any
     row: Any
     width: Any
+    asks: Any
     room: Any
     slot: Any
 
@@ -128,7 +130,7 @@ class _Emitter:
 
     def emit(self, what: Operands) -> None:
         builder = self.builder
-        self._prefetch_tile(self._targets(what), what.depth, what.way)
+        self._prefetch_tile(what)
         totals = self._columns(self._sums(what))
         targets = self._targets(what)
         blocks = [
@@ -268,23 +270,28 @@ class _Emitter:
 
     # Memory
 
-    def _prefetch_tile(self, targets: list[list[Any]], depth: Any, way: Any) -> None:
+    def _prefetch_tile(self, what: Operands) -> None:
         """Ask for the tile of the result, to be written when the sum is done."""
+        builder, way = self.builder, what.way
+        last = self.shape.vector_rows * self.shape.result_bytes - 1
+        with builder.if_then(builder.icmp_signed("!=", what.asks, what.asks.type(0))):
+            targets = self._targets(what)
+            with builder.if_then(builder.icmp_signed("<", way, way.type(STREAM))):
+                for address in chain.from_iterable(targets):
+                    prefetch(builder, self._at(address, last), write=True)
+            if self.joins:  # the lines at its ends that are not written as a whole
+                with builder.if_then(builder.icmp_signed(">", way, way.type(STREAM))):
+                    flags = builder.sub(way, way.type(JOIN))
+                    self._prefetch_end(flags, GOES_BEFORE, [column[0] for column in targets])
+                    behind = [self._at(column[-1], last + 1) for column in targets]
+                    self._prefetch_end(flags, GOES_ON, behind)
+
+    def _prefetch_end(self, flags: Any, flag: int, places: list[Any]) -> None:
         builder = self.builder
-        long = builder.icmp_signed(">=", depth, depth.type(LONG_SUM))
-        cached = builder.icmp_signed("<", way, way.type(STREAM))
-        with builder.if_then(builder.and_(long, cached)):
-            last = self.shape.vector_rows * self.shape.result_bytes - 1
-            for address in chain.from_iterable(targets):
-                prefetch(builder, self._at(address, last), write=True)
-        if self.joins:
-            for bit, place in ((1, 0), (2, last + 1)):  # the lines that are not written as a whole
-                shared = builder.and_(builder.sub(way, I64(JOIN)), I64(bit))
-                ends = builder.icmp_signed("==", shared, I64(0))
-                joins = builder.icmp_signed(">", way, way.type(STREAM))
-                with builder.if_then(builder.and_(ends, builder.and_(joins, long))):
-                    for column in targets:
-                        prefetch(builder, self._at(column[-1 if place else 0], place), write=True)
+        shared = builder.and_(flags, flags.type(flag))
+        with builder.if_then(builder.icmp_signed("==", shared, shared.type(0))):
+            for place in places:
+                prefetch(builder, place, write=True)
 
     def _at(self, address: Any, offset: Any) -> Any:
         if isinstance(offset, int):

@@ -19,6 +19,7 @@ from llvmlite import ir
 from .tile import LINE
 from .vectors import I8, I32, I64, repeated
 
+GOES_BEFORE, GOES_ON = 1, 2  # a tile that lines are shared with
 _WORDS = LINE // 4
 _LINE = ir.VectorType(I32, _WORDS)
 _BITS = ir.IntType(_WORDS)
@@ -32,7 +33,7 @@ def store_past_caches(builder: Any, value: Any, address: Any, align: int) -> Non
 
 
 def put_lines(
-    builder: Any, places: list[Any], tile: list[list[Any]], nbytes: int, kept: Any, way: Any
+    builder: Any, places: list[Any], tile: list[list[Any]], nbytes: int, kept: Any, flags: Any
 ) -> None:
     """Write a tile by whole lines.
 
@@ -47,11 +48,13 @@ def put_lines(
         Bytes of a vector: one line or several.
     kept
         Room for a line of each column: the last of the tile before, then of this one.
-    way
-        1 if there is a tile before, and 2 if there is one behind, with which lines are shared.
+    flags
+        `GOES_BEFORE` if there is a tile before, and `GOES_ON` if there is one behind, with which
+        lines are shared.
     """
     goes_before, goes_on = (
-        builder.trunc(builder.lshr(way, way.type(n)), ir.IntType(1)) for n in range(2)
+        builder.icmp_signed("!=", builder.and_(flags, flags.type(flag)), flags.type(0))
+        for flag in (GOES_BEFORE, GOES_ON)
     )
     for c, (place, vectors) in enumerate(zip(places, tile, strict=True)):
         room = builder.bitcast(_at(builder, kept, LINE * c), _LINE.as_pointer())

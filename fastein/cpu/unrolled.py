@@ -23,10 +23,9 @@ from typing import NamedTuple
 
 from .._nest import LoopNest
 from ..record import Record
-from .isa import host
+from .isa import SMALL, host
 from .rendering import ITEMSIZE, KernelForm, assign, function, indent, joined, wrap
 
-SMALL = 8  # iterations of the longest loop that is written out
 MOST_TERMS = 640  # products of scalars or vectors in a body: compiling takes 1 ms for each
 LEAST_BATCH = 16
 MOST_INPUTS = 4
