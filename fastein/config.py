@@ -313,8 +313,8 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
 
     Notes
     -----
-    Settings belong to the process, not to a thread. Called without arguments, the object shows
-    the settings in force as attributes.
+    Settings belong to the process, not to a thread. The object shows the settings in force as
+    attributes, which cannot be set.
 
     Examples
     --------
@@ -323,6 +323,8 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
     ...     fastein.config().jit
     'never'
     """
+
+    __slots__ = ("_before",)
 
     def __init__(self, **changes: Any) -> None:
         for name in changes:
@@ -334,8 +336,8 @@ class config:  # noqa: N801  (reads as a verb: ``with config(jit='never'):``)
         if checked:
             _apply(checked)
 
-    def __enter__(self) -> Settings:
-        return settings
+    def __enter__(self) -> config:
+        return self
 
     def __exit__(self, *exc_info: object) -> None:
         _apply(self._before)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-# Tests, and the processes that they start, share a store of kernels, but not with their user.
-CACHE = tempfile.mkdtemp(prefix="fastein-tests-")
-os.environ["FASTEIN_CACHE_DIR"] = CACHE
+# Tests, and the processes that they start, workers of xdist among them, share a store of kernels,
+# but not with their user.
+OWNS_CACHE = "PYTEST_XDIST_WORKER" not in os.environ
+if OWNS_CACHE:
+    os.environ["FASTEIN_CACHE_DIR"] = tempfile.mkdtemp(prefix="fastein-tests-")
 
 import fastein  # noqa: E402
 from fastein.cpu import background, rates  # noqa: E402
@@ -23,7 +25,8 @@ rates.keep(MACHINE)  # which way a step goes is to be the same on every machine
 
 def pytest_unconfigure() -> None:
     background.wait(60)
-    shutil.rmtree(CACHE, ignore_errors=True)
+    if OWNS_CACHE:
+        shutil.rmtree(os.environ["FASTEIN_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+import fastein
 from fastein.cpu import codegen, compiler
+from fastein.store import KernelStore
 
 DTYPES = list(codegen.ITEMSIZE)
 INTEGERS = [name for name in DTYPES if "int" in name]
@@ -335,8 +337,10 @@ def test_a_kernel_that_cannot_be_generated_says_so():
         compiler.kernel(Nest(np.dtype("longdouble"), 1, (2,), ((16,), (16,)), (False,)))
 
 
-def test_tracebacks_find_the_source():
-    kernel = compiler.kernel(nest_of([True], [np.ones(3), np.ones(1)]))
+def test_tracebacks_find_the_source(monkeypatch):
+    monkeypatch.setattr(compiler, "_store", KernelStore())  # none of this process
+    with fastein.config(cache_dir=None):  # nor of another one
+        kernel = compiler.kernel(nest_of([True], [np.ones(3), np.ones(1)]))
     texts = [
         "".join(linecache.getlines(name)) for name in list(linecache.cache) if "fastein" in name
     ]

@@ -33,10 +33,17 @@ def test_a_block_restores_what_it_changed():
     changed = {"jit": "never", "num_threads": 3, "memory_limit": 10, "buffer_pool": 0, "tf32": True}
     changed["cache_dir"] = None
     with config(**changed) as inside:
-        assert inside.as_dict() == changed
+        assert {name: getattr(inside, name) for name in changed} == changed
         with config(jit="tiered"):
             assert settings.as_dict() == {**changed, "jit": "tiered"}
         assert settings.jit == "never"
+
+
+def test_what_a_block_hands_out_cannot_change_settings():
+    with config(num_threads=1) as inside:
+        with pytest.raises(AttributeError):
+            inside.num_threads = 2
+        assert inside.num_threads == config().num_threads == 1
 
 
 def test_tf32_has_three_values():

@@ -8,7 +8,7 @@ import pytest
 from fastein import config, einsum
 from fastein._nest import build
 from fastein.cpu import contraction as model
-from fastein.cpu import narrow
+from fastein.cpu import engine, narrow
 from fastein.cpu.engine import engines_of
 from fastein.cpu.isa import AVX512, AVX512_VNNI, host
 from fastein.cpu.narrow import Bound, bound, forms, operand_axes
@@ -88,6 +88,21 @@ def test_what_is_warmed_up():
     assert [engine.what for engine in engines_of("bool")] == ["bool"]
 
 
+@with_dots
+def test_each_form_has_its_kernels_from_the_first_call_that_needs_it(monkeypatch):
+    monkeypatch.setattr(engine, "_engines", {})
+    shape = (137, 139, 149)
+    for values, ready in (
+        ("small", [False, False, True]),
+        ("some", [False, True, True]),
+        ("all", [True, True, True]),
+    ):
+        a = integers("int64", shape[:2], values, 0)
+        b = integers("int64", shape[1:], values, 1)
+        np.testing.assert_array_equal(einsum("ij,jk->ik", a, b), a @ b)
+        assert [one.ready for one in engines_of("int64")] == ready
+
+
 # The model
 
 
@@ -111,10 +126,14 @@ def chosen(monkeypatch, isa, dtype, rows=200, steps=300, columns=200):
     return forms(schedule(nest_of(rows, steps, columns, dtype), matmul=False), 2)
 
 
+def form_of(plan):
+    return plan.contraction.tile.form
+
+
 def test_forms_of_integers(monkeypatch):
-    names = [form for form, _ in chosen(monkeypatch, AVX512_VNNI, "int64")]
+    names = [form_of(plan) for plan in chosen(monkeypatch, AVX512_VNNI, "int64")]
     assert names == ["bytes", "pairs"]
-    assert [form for form, _ in chosen(monkeypatch, AVX512_VNNI, "uint32")] == names
+    assert [form_of(plan) for plan in chosen(monkeypatch, AVX512_VNNI, "uint32")] == names
     assert chosen(monkeypatch, AVX512, "int64") == []
     assert chosen(monkeypatch, AVX512_VNNI, "int8") == []
     assert chosen(monkeypatch, AVX512_VNNI, "float32") == []
@@ -123,9 +142,9 @@ def test_forms_of_integers(monkeypatch):
 
 def test_bounds(monkeypatch):
     plans = {
-        (dtype, form): narrow_plan.contraction
+        (dtype, form_of(plan)): plan.contraction
         for dtype in ("int32", "int64")
-        for form, narrow_plan in chosen(monkeypatch, AVX512_VNNI, dtype)
+        for plan in chosen(monkeypatch, AVX512_VNNI, dtype)
     }
     rows = plans["int32", "bytes"].inputs[0]
     assert rows == 1

@@ -11,7 +11,7 @@ import pytest
 
 import fastein
 from fastein import _nest
-from fastein.cpu import engine, machine, permutation_kernel
+from fastein.cpu import background, engine, machine, permutation_kernel
 from fastein.cpu._permutation import Runner
 from fastein.cpu.isa import AVX2, AVX512, AVX512_VBMI, PLAIN, host
 from fastein.cpu.permutation import permutation
@@ -334,6 +334,26 @@ def test_the_kernel_is_compiled_when_it_has_been_earned(fresh):
         out[...] = 0
         fastein.einsum("ij->ji", array, out=out)
         assert (out == 1).all()
+
+
+def test_a_core_is_left_to_what_compiles_the_kernel(fresh, monkeypatch):
+    orders = []
+    monkeypatch.setattr(background, "submit", orders.append)
+    shares = []
+    monkeypatch.setattr(
+        engine.Transposer, "threads", lambda self: shares.append(self.is_awaited) or 1
+    )
+    array, out = np.ones((607, 499), "f4"), np.empty((499, 607), "f4")
+    fastein.einsum("ij->ji", array, out=out)
+    assert shares == [False]
+    fresh.looked = True  # and nothing was stored
+    fresh.spend(engine.COMPILE_SECONDS)
+    fastein.einsum("ij->ji", array, out=out)
+    assert shares == [False, True]
+    orders[0].finish()
+    fastein.einsum("ij->ji", array, out=out)
+    assert shares == [False, True]
+    assert (out == 1).all()
 
 
 def test_a_failing_compiler_costs_a_warning(fresh, monkeypatch):

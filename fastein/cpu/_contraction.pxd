@@ -1,7 +1,7 @@
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._problem cimport Problem
-from ._threads cimport Pace
+from ._pace cimport Pace
 from ._tickets cimport Call
 
 

@@ -19,5 +19,10 @@ class Runner:
 
 class ContractionStep(Step):
     def __init__(
-        self, slots: tuple[int, ...], schedule: Schedule, engine: Engine, substitute: Step
+        self,
+        slots: tuple[int, ...],
+        schedule: Schedule,
+        engine: Engine,
+        substitute: Step,
+        waits: bool,
     ) -> None: ...

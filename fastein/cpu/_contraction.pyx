@@ -11,8 +11,8 @@ from ._axes cimport Axes
 from ._baseline cimport kernel_t
 from ._panels cimport block_bytes, packing_entries
 from ._problem cimport (
-    BITS, COLUMNS, DIRECT, DOUBLES, FLOATS, GATHERED, IN_RUNS, INTEGERS, LINE, LINES, ROWS,
-    TRANSPOSED, Problem, Side, up,
+    BITS, COLUMNS, DIRECT, DOUBLES, FLOATS, GATHERED, IN_RUNS, INTEGERS, JOIN, LINE, LINES, ROWS,
+    STREAM, TRANSPOSED, Problem, Side, up,
 )
 from ._runtime cimport Step
 from ._splits cimport add_parts, split, split_bytes, splits
@@ -29,6 +29,7 @@ import_array()
 
 cdef enum:
     FIXED_ENTRIES = 8192    # of a table that is kept
+    WORD = 4                # bytes to which lines that tiles fill together must be aligned
 
 PACK_KINDS = {
     "rows": IN_RUNS, "transposed": TRANSPOSED, "gathered": GATHERED, "direct": DIRECT,
@@ -127,6 +128,7 @@ cdef class Runner:
         p.itemsize = tile.result_bytes
         p.vector = tile.vector_rows * tile.result_bytes
         p.may_stream = schedule.streams
+        p.may_join = schedule.joins
         p.symmetric = schedule.symmetric and schedule.shared == COLUMNS
         p.tiles = <kernel_t><uintptr_t>tiles.address
         if schedule.lanes is not None:
@@ -203,8 +205,11 @@ cdef class Runner:
         call.operand[0] = second if self.first else first
         call.operand[1] = first if self.first else second
         call.result = result
-        call.streams = p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0
         call.halved = p.symmetric and first == second
+        if p.may_stream and <uintptr_t>result % <uintptr_t>p.vector == 0:
+            call.past = STREAM
+        elif p.may_join and not call.halved and <uintptr_t>result % WORD == 0:
+            call.past = JOIN
         call.room_bytes = way.room_bytes
         memory = take_scratch(&nbytes)
         try:
@@ -227,11 +232,11 @@ cdef class Runner:
     cdef int work_off(self, Call *call, Way *way) except -1:
         if way.threads > 1:
             share(way.function, NULL, self.nest, <char *>call, way.shares, way.threads,
-                  way.threads, 1, &self.pace)
+                  1 if way.function == tickets else way.threads, way.threads, 1, &self.pace)
             if call.halved and way.function == tickets and goes_on(&call.watch):
                 call.ticket = 0
                 share(mirrors, NULL, self.nest, <char *>call, way.threads, way.threads,
-                      way.threads, 1, &self.mirror_pace)
+                      way.threads, way.threads, 1, &self.mirror_pace)
         elif self.work < GIL_WORK:
             way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
         else:
@@ -258,10 +263,12 @@ cdef class ContractionStep(Step):
     cdef object schedule
     cdef object engine
     cdef Step substitute
+    cdef bint waits     # for kernels that are not there, however little it would gain
     cdef Runner runner
 
-    def __init__(self, slots, schedule, engine, Step substitute):
+    def __init__(self, slots, schedule, engine, Step substitute, waits):
         self.first, self.second, self.target = slots
+        self.waits = waits
         self.schedule = schedule
         self.engine = engine
         self.substitute = substitute
@@ -273,7 +280,10 @@ cdef class ContractionStep(Step):
         cdef Runner runner = self.runner
         if runner is None:
             if not self.engine.ready:
-                self.engine.spare(self.schedule.gain)
+                if self.waits:
+                    self.engine.have()
+                else:
+                    self.engine.spare(self.schedule.gain)
             if self.engine.ready:
                 runner = self.runner = self.engine.runner(self.schedule)
         if runner is not None:

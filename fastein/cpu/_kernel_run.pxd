@@ -1,7 +1,7 @@
 from .._nest cimport LoopNest
 from ._baseline cimport Header, kernel_t
 from ._runtime cimport Run
-from ._threads cimport Pace
+from ._pace cimport Pace
 
 
 cdef class KernelRun(Run):

@@ -151,15 +151,13 @@ cdef class KernelRun(Run):
     cdef int run(self, char **data, Py_ssize_t threads) except -1:
         """Run the kernel in shares."""
         cdef Py_ssize_t n = self.nest.size[self.shared] if self.nest.rank else 1
-        cdef Py_ssize_t shares
+        cdef Py_ssize_t shares = (n + self.block - 1) // self.block if self.block else 1
         if not self.parallel:
             threads = 1
-        shares = max(tasks(threads, self.worth),
-                     (n + self.block - 1) // self.block if self.block else 1)
-        if self.parallel:
+        else:
             shares = max(shares, min(watched_shares(self.nest.work()), n))
-        share(self.function, data, self.nest, self.scratch, n, threads, shares, self.grain,
-              &self.pace)
+        share(self.function, data, self.nest, self.scratch, n, threads, shares,
+              max(shares, tasks(threads, self.worth)), self.grain, &self.pace)
         return 0
 
     cdef int perform_by_way(self, char **data, Py_ssize_t threads) except -1:
@@ -181,8 +179,8 @@ cdef class KernelRun(Run):
             if self.narrowed is not None:
                 end = room + self.parts * self.part_bytes
             if self.parts:
-                share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts, 1,
-                      &self.pace)
+                share(in_parts, own, self.nest, <char *>&all, self.parts, threads, self.parts,
+                      self.parts, 1, &self.pace)
                 self.add_up(room, end)
             else:
                 self.run(own, threads)

@@ -14,7 +14,8 @@ from ._atomics cimport add, get
 from ._axes cimport Axes, offset
 from ._elements cimport hot
 from ._runtime cimport Step
-from ._threads cimport Pace, share
+from ._pace cimport Pace
+from ._threads cimport share
 
 from ..config import settings
 
@@ -155,7 +156,7 @@ cdef class NarrowStep(Step):
             threads = settings.num_threads
         look(NULL, NULL, NULL, <char *>&search, 0, 1)
         if not search.seen[WIDTHS - 1]:
-            share(look, NULL, self.nest, <char *>&search, n, threads, threads, 1,
+            share(look, NULL, self.nest, <char *>&search, n, threads, threads, threads, 1,
                   &self.search[k].pace)
         negative[0] = search.negative > 0
         for bits in range(WIDTHS - 1, 0, -1):

@@ -6,13 +6,16 @@ from .compiler import Kernel
 from .engine import Transposer
 from .permutation import Permutation
 from .schedule import Schedule
+from .tiers import Account
 
 class Runner:
     def __init__(
         self,
         nest: LoopNest,
         schedule: Permutation,
-        kernel: tuple[Kernel, tuple[int, int]] | None = None,
+        kernel: Kernel | None = None,
+        vector_bytes: int = 64,
+        account: Account | None = None,
     ) -> None: ...
     @property
     def has_windows(self) -> bool: ...

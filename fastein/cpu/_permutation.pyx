@@ -9,6 +9,7 @@ from numpy cimport PyArray_BYTES, import_array, ndarray
 from .._nest cimport LoopNest
 from ._baseline cimport kernel_t
 from ._moves cimport moving
+from ._pace cimport Pace
 from ._permutation_problem cimport (
     ALIGNED, IMAGE, IMAGE_WAY, LINES_ROOM, MOST_ROWS, PLAIN, SHIFTED, WINDOWS_ROOM, Loop,
     Problem,
@@ -16,7 +17,7 @@ from ._permutation_problem cimport (
 from ._permutation_units cimport Call, tickets
 from ._runtime cimport Step
 from ._streams cimport LINE, to_line
-from ._threads cimport Pace, share
+from ._threads cimport share
 
 from time import perf_counter
 
@@ -111,11 +112,14 @@ cdef class Runner:
         What transposes blocks, if it is there.
     isa : fastein.cpu.isa.Isa or None
         What the kernel is made for.
+    account : fastein.cpu.tiers.Account or None
+        That of a kernel which is to come.
     """
 
     cdef Problem *problem
     cdef LoopNest nest
     cdef object keepalive
+    cdef object account
     cdef Py_ssize_t read_origin
     cdef Py_ssize_t write_origin
     cdef Py_ssize_t units
@@ -135,8 +139,9 @@ cdef class Runner:
             free(self.problem.table)
         free(self.problem)
 
-    def __init__(self, LoopNest nest, schedule, kernel=None, isa=None):
+    def __init__(self, LoopNest nest, schedule, kernel=None, isa=None, account=None):
         cdef Problem *p = self.problem
+        self.account = account
         self.writes_lines = isa is None or isa.vector_bytes == LINE
         self.carries_lines = (isa is not None and schedule.is_transposed
                               and carries_lines(schedule.size, isa))
@@ -337,7 +342,8 @@ cdef class Runner:
         cdef char near[NEAR_ROOM + LINE]
         cdef char *memory = NULL
         if self.nbytes >= SHARE_BYTES:
-            threads = min(<Py_ssize_t>settings.num_threads, self.units)
+            threads = settings.num_threads if self.account is None else self.account.threads()
+            threads = min(threads, self.units)
         call.problem = self.problem
         call.operand, call.result = operand + self.read_origin, result + self.write_origin
         call.slot = call.ticket = 0
@@ -350,8 +356,8 @@ cdef class Runner:
         call.rooms = line_up(memory) if memory != NULL else line_up(near)
         try:
             if threads > 1:
-                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, 1,
-                      &self.pace)
+                share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, threads,
+                      1, &self.pace)
             elif self.nbytes < GIL_BYTES:
                 tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
             else:
@@ -386,7 +392,8 @@ cdef class PermutationStep(Step):
         plan = self.schedule.permutation
         kernel = self.engine.kernel if self.engine is not None else None
         self.waits = self.engine is not None and kernel is None
-        self.runner = Runner(self.schedule.nest, plan, kernel, host())
+        self.runner = Runner(self.schedule.nest, plan, kernel, host(),
+                             self.engine if self.waits else None)
         return 0
 
     cdef int perform(self, char **slots) except -1:

@@ -51,6 +51,7 @@ cdef struct Problem:
     Py_ssize_t itemsize     # of the operands and the result
     Py_ssize_t vector       # bytes to which streaming stores must be aligned
     bint may_stream
+    bint may_join           # tiles' lines may be written past the caches with those around them
     Py_ssize_t lanes        # matrices whose results interleave; 0 where none do
     Py_ssize_t staged       # of them together
     Py_ssize_t lane[3]      # from one to the next, in both operands and the result
@@ -61,6 +62,14 @@ cdef struct Problem:
     kernel_t tiles
     Py_ssize_t entries      # of the tables of a block
     Py_ssize_t *table       # for tiles, where all blocks have the same one
+
+
+cdef enum Join:     # see fastein.cpu.tile
+    STREAM = 2
+    JOIN = 3
+    GOES_BEFORE = 1
+    GOES_ON = 2
+    JOIN_SHIFT = 3  # above a tile's vectors in the tables
 
 
 cdef inline Py_ssize_t up(Py_ssize_t n, Py_ssize_t grain) noexcept nogil:

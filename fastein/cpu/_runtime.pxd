@@ -2,7 +2,7 @@ from numpy cimport npy_intp
 
 from .._nest cimport LoopNest
 from ._baseline cimport Header
-from ._threads cimport Pace
+from ._pace cimport Pace
 
 
 cdef class Step:

@@ -207,11 +207,10 @@ cdef class NestStep(Step):
         cdef Header own
         if shares > 1 and self.nest.is_summed[0]:
             own = header[0]
-            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, 1,
+            return share(run_in_turn, data, self.nest, <char *>&own, n, 1, shares, shares, 1,
                          &self.pace)
-        shares = max(shares, min(tasks(threads, self.work), n))
-        return share(baseline, data, self.nest, <char *>header, n, threads, shares, 1,
-                     &self.pace)
+        return share(baseline, data, self.nest, <char *>header, n, threads, max(shares, 1),
+                     max(shares, min(tasks(threads, self.work), n)), 1, &self.pace)
 
     cdef bint sums_in_parts(self) except -1:
         """Whether the baseline nest, too, adds up partial results: in parallel, and exactly."""

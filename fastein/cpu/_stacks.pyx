@@ -100,4 +100,4 @@ cdef void one_block(Call *call, char **operand, Py_ssize_t *first, Py_ssize_t *c
                 pack(p, side, operand[side] + lane * p.lane[side], first[side], count[side], k,
                      depth, pitch_of(&p.side[side], count[side]), room.block[side], room.table)
             multiply(call, here, room.block[ROWS], room.block[COLUMNS], first[ROWS], count[ROWS],
-                     first[COLUMNS], count[COLUMNS], k, depth, k > 0, room.spare, room.table)
+                     first[COLUMNS], count[COLUMNS], k, depth, k > 0, room)

@@ -1,6 +1,7 @@
 from .._nest cimport LoopNest
 from ._atomics cimport get
 from ._baseline cimport kernel_t
+from ._pace cimport Pace
 
 cdef enum:
     # Iterations from where on threads share a nest, below which waking a thread costs more than
@@ -19,14 +20,6 @@ cdef struct Watch:
     void *reason            # the exception that a signal's handler has raised
 
 
-cdef struct Pace:
-    # Seconds of the calls of one step that may be shared; 0 for what is not known yet.
-    double estimate     # of one thread
-    double alone        # of late, of calls that no thread helped with
-    double woken        # of late, of calls that woke threads
-    int calls           # since the way that seemed the slower one was tried
-
-
 cdef int begin_watch(Watch *watch) except -1
 cdef int end_watch(Watch *watch) except -1
 cdef void look(Watch *watch) noexcept nogil
@@ -40,7 +33,8 @@ cdef inline bint goes_on(Watch *watch) noexcept nogil:
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, Pace *pace) except -1
+               Py_ssize_t threads, Py_ssize_t alone, Py_ssize_t shares, Py_ssize_t grain,
+               Pace *pace) except -1
 
 
 cdef inline Py_ssize_t watched_shares(double work) noexcept nogil:

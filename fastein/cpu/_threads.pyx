@@ -28,6 +28,9 @@ from .._nest cimport LoopNest
 from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
 from ._baseline cimport kernel_t
+from ._pace cimport (
+    WAKE_SECONDS, alone_of, book_alone, book_woken, wakes_threads, woken_of,
+)
 
 cdef extern from *:
     """
@@ -152,14 +155,9 @@ cdef long long _callers = 0     # threads of others that are in `run_shared`
 cdef double _last_end = 0.0     # when a call that was shared came to its end
 cdef double _row = 0.0          # seconds of work in a row of calls since one woke threads
 
-# To wake a thread takes the caller 10 us and the thread 30 to 60 (on a virtual machine, whose cores
-# stop when they are idle), and what it does first it does with cold caches.
-cdef double WAKE_SECONDS = 7e-5
 cdef double ROW_SECONDS = 3e-5      # from one call to the next: what a thread spins for
-cdef double SHORT_SECONDS = 5e-5    # of calls alone that wake nobody
-cdef double LONG_SECONDS = 5e-4     # of calls that have woken threads and always do
-cdef double GAIN = 0.85             # time of a call that wakes threads over that of one alone
-cdef int TRIES = 64                 # calls of which one goes the way that seemed the slower one
+cdef double LONG_SECONDS = 5e-4     # of calls amid which threads are moved
+cdef double WATCH_SECONDS = 1e-4    # of calls, as estimated, that may take as long as `PERIOD`
 cdef object _starting = allocate_lock()
 
 
@@ -273,34 +271,6 @@ cdef inline bint hand_over(Mailbox *box, Job *job, Py_ssize_t *wakes) noexcept n
     return True
 
 
-cdef inline double alone_of(Pace *pace) noexcept nogil:
-    """Seconds of a call that no thread helps with, as far as is known."""
-    return pace.alone or pace.estimate
-
-
-cdef inline double woken_of(Pace *pace) noexcept nogil:
-    """Seconds of a call that wakes a thread, as far as is known."""
-    return pace.woken or alone_of(pace) / 2 + WAKE_SECONDS
-
-
-cdef double mended(double known, double seen) noexcept nogil:
-    """What is known of the time of calls, given that of one more, which may have been held up."""
-    return (known + min(max(seen, known / 2), known * 1.5)) / 2
-
-
-cdef bint wakes_threads(Pace *pace) noexcept nogil:
-    """Whether a call wakes threads that sleep, and now and then whether it would better have."""
-    cdef double alone = alone_of(pace), woken = woken_of(pace)
-    cdef bint wakes = woken < GAIN * alone
-    if alone < SHORT_SECONDS or woken > LONG_SECONDS:
-        return alone > SHORT_SECONDS
-    pace.calls += 1
-    if pace.calls < TRIES:
-        return wakes
-    pace.calls = 0
-    return not wakes
-
-
 cdef Py_ssize_t threads_to_wake(Pace *pace, double now) noexcept nogil:
     """How many threads that sleep a call may wake.
 
@@ -333,8 +303,10 @@ cdef void wait_for_others(long long *settled) noexcept nogil:
             rest()
 
 
-cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
+cdef void run_shared(Job *job, Py_ssize_t helpers, Py_ssize_t alone, Pace *pace) noexcept nogil:
     """Do a job together with so many idle threads, the caller doing its part.
+
+    If there are none the caller does it in `alone` shares.
 
     Other threads that call meanwhile count among them: where a pool of threads calls, each of
     them keeps a core busy already.
@@ -351,6 +323,8 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
             if handed >= helpers:
                 break
             handed += hand_over(&_mailboxes[k], job, &wakes)
+    if handed == 0:
+        job.shares = min(job.shares, alone)
     work_off(job)
     if helpers > 0:
         for k in range(_threads):  # whoever has not begun is not needed any more
@@ -359,17 +333,19 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Pace *pace) noexcept nogil:
         wait_for_others(&job.settled)
         _last_end = clock()
         if wakes < may_wake:
-            pace.woken = mended(woken_of(pace), _last_end - begin)
+            book_woken(pace, _last_end - begin)
         elif handed == 0:
-            pace.alone = mended(pace.alone or _last_end - begin, _last_end - begin)
+            book_alone(pace, _last_end - begin)
     add(&_callers, -1)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,
-               Py_ssize_t threads, Py_ssize_t shares, Py_ssize_t grain, Pace *pace) except -1:
+               Py_ssize_t threads, Py_ssize_t alone, Py_ssize_t shares, Py_ssize_t grain,
+               Pace *pace) except -1:
     """Run a kernel's shared loop of `n` in equal shares on at most so many threads.
 
-    Where there are more shares than threads, a signal can come in between two of them.
+    The caller does it in `alone` shares if no other thread helps. Where there are more shares than
+    threads, a signal can come in between two of them.
     """
     cdef Job job
     shares = min(shares, (n + grain - 1) // grain)
@@ -381,10 +357,10 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     job.n, job.shares, job.grain = n, shares, grain
     job.drawn = job.settled = 0
     memset(&job.watch, 0, sizeof(Watch))
-    if shares > threads:
+    if shares > threads and alone_of(pace) > WATCH_SECONDS:
         begin_watch(&job.watch)
     with nogil:
-        run_shared(&job, threads - 1, pace)
+        run_shared(&job, threads - 1, alone, pace)
     return end_watch(&job.watch)
 
 

@@ -9,7 +9,7 @@ cdef struct Call:
     Problem *problem
     char *operand[2]
     char *result
-    bint streams
+    int past                # how tiles bypass the caches: STREAM, JOIN, or 0
     bint halved             # the result is symmetric: half of it is a mirror image
     char *shared[2]
     char *stages            # where parts of the sum are added up apart
@@ -26,6 +26,7 @@ cdef struct Room:
     # One thread's scratch memory.
     char *block[2]
     char *spare
+    char *lines             # that are kept for the next tiles
     Py_ssize_t *table
 
 
@@ -33,7 +34,7 @@ cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil
 cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil
 cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
                    Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
-                   Py_ssize_t depth, bint adds, char *spare, Py_ssize_t *table) noexcept nogil
+                   Py_ssize_t depth, bint adds, Room *room) noexcept nogil
 cdef void one_matrix(Call *call, char **operand, char *result, Py_ssize_t first,
                      Py_ssize_t last, Room *room) noexcept nogil
 cdef Py_ssize_t blocks_of(Problem *p) noexcept nogil

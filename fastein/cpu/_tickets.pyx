@@ -32,7 +32,7 @@ from ._problem cimport (
     COLUMNS, DIRECT, LINE, ROWS, SLACK, Side, panel_bytes, pitch_of, up, words_of,
 )
 from ._streams cimport fence
-from ._tile_tables cimport tabulate
+from ._tile_tables cimport rooms_of, tabulate
 
 
 # One block of either side
@@ -50,6 +50,8 @@ cdef Room room_at(Problem *p, char *memory, bint private) noexcept nogil:
         memory += p.side[p.shared].bytes
     room.spare = memory
     memory += up(p.side[ROWS].width * p.side[COLUMNS].width * p.itemsize + SLACK, LINE)
+    room.lines = memory
+    memory += rooms_of(p)
     room.table = <Py_ssize_t *>memory
     return room
 
@@ -61,25 +63,26 @@ cdef Py_ssize_t room_bytes(Problem *p, bint private) noexcept nogil:
 
 cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize_t i,
                    Py_ssize_t height, Py_ssize_t j, Py_ssize_t width, Py_ssize_t k,
-                   Py_ssize_t depth, bint adds, char *spare, Py_ssize_t *table) noexcept nogil:
+                   Py_ssize_t depth, bint adds, Room *room) noexcept nogil:
     """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
     cdef Problem *p = call.problem
     cdef char *data[4]
     cdef Py_ssize_t[7] shape
     cdef Axes *across = &p.side[COLUMNS].free
+    cdef Py_ssize_t *table = room.table
     if p.table != NULL:
         table = p.table
     else:
         tabulate(p, i, height, j, width, k, depth, table)
-    data[0], data[1], data[2], data[3] = rows, columns, result, spare
-    shape[0], shape[1], shape[2], shape[3] = words_of(p, depth), table[0], adds, 2 * call.streams
+    data[0], data[1], data[2], data[3] = rows, columns, result, room.spare
+    shape[0], shape[1], shape[2], shape[3] = words_of(p, depth), table[0], adds, call.past
     shape[4] = p.packed
     if p.side[COLUMNS].kind == DIRECT:
         shape[4] = across.stride[0][across.rank - 1]
     # streamed rows are read once: they meet all columns before the next ones
     shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
     shape[6] = j - i if call.halved else table[0]
-    p.tiles(data, shape, table + 2, NULL, 0, table[1])
+    p.tiles(data, shape, table + 2, room.lines, 0, table[1])
 
 
 cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,
@@ -96,7 +99,7 @@ cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,
         count[side] = min(p.side[side].block, p.side[side].free.total - begin[side])
         source[side] = operand[side] if p.side[side].kind == DIRECT else room.block[side]
     multiply(call, result, source[ROWS], source[COLUMNS], begin[ROWS], count[ROWS],
-             begin[COLUMNS], count[COLUMNS], k, depth, adds, room.spare, room.table)
+             begin[COLUMNS], count[COLUMNS], k, depth, adds, room)
 
 
 cdef inline bint is_needed(Call *call, Py_ssize_t own, Py_ssize_t end) noexcept nogil:
@@ -139,15 +142,31 @@ cdef void matrices(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scra
     cdef Problem *p = call.problem
     cdef long long slot = add(&call.ticket, 1)
     cdef Room room = room_at(p, call.rooms + slot * call.room_bytes, True)
-    cdef char *operand[2]
     cdef Py_ssize_t b
     for b in range(begin, end):
-        operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
-        operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
-        one_matrix(call, operand, call.result + offset(&p.batch, 2, b), 0, p.sums.total, &room)
+        whole_matrix(call, b, &room)
         if call.halved and goes_on(&call.watch):
             mirror(p, call.result + offset(&p.batch, 2, b), 0, strips_of(p))
-    if call.streams:
+    if call.past:
+        fence()
+
+
+cdef void whole_matrix(Call *call, Py_ssize_t b, Room *room) noexcept nogil:
+    """Multiply the pair of matrices `b` of the batch."""
+    cdef Problem *p = call.problem
+    cdef char *operand[2]
+    operand[ROWS] = call.operand[ROWS] + offset(&p.batch, ROWS, b)
+    operand[COLUMNS] = call.operand[COLUMNS] + offset(&p.batch, COLUMNS, b)
+    one_matrix(call, operand, call.result + offset(&p.batch, 2, b), 0, p.sums.total, room)
+
+
+cdef void without_tickets(Call *call) noexcept nogil:
+    """Do the work of all threads alone: in the memory of two rooms and of the shared blocks."""
+    cdef Room room = room_at(call.problem, call.rooms, True)
+    cdef Py_ssize_t b
+    for b in range(call.problem.batch.total):
+        whole_matrix(call, b, &room)
+    if call.past:
         fence()
 
 
@@ -168,8 +187,14 @@ cdef Py_ssize_t group_of(Problem *p) noexcept nogil:
 
 cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scratch,
                   Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """Draw tickets until there are none; in the kernels' signature, for `share`."""
+    """Draw tickets until there are none; in the kernels' signature, for `share`.
+
+    Whoever is given more than one share is given all.
+    """
     cdef Call *call = <Call *>scratch
+    if end - begin > 1:
+        without_tickets(call)
+        return
     cdef Problem *p = call.problem
     cdef int own = 1 - p.shared
     cdef Side *s = &p.side[p.shared]
@@ -224,7 +249,7 @@ cdef void tickets(char **data, Py_ssize_t *size, Py_ssize_t *stride, char *scrat
                             task * o.block, k, depth, k > 0)
         add(&call.progress[task], 1)
         add(&call.done[ring], 1)
-    if call.streams:
+    if call.past:
         fence()
 
 

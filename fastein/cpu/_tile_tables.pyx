@@ -7,7 +7,8 @@ cost them no more than matrices do. The tables are written here, for each block.
 """
 from ._axes cimport offset, offsets
 from ._problem cimport (
-    COLUMNS, DIRECT, ROWS, Side, is_narrow, next_width, panel_bytes, pitch_of, up, words_of,
+    COLUMNS, DIRECT, GOES_BEFORE, GOES_ON, JOIN, JOIN_SHIFT, LINE, ROWS, Side, is_narrow,
+    next_width, panel_bytes, pitch_of, up, words_of,
 )
 
 cdef enum:
@@ -84,9 +85,43 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     runs[rows - 1] = 1
     for r in range(rows - 2, -1, -1):
         runs[r] = runs[r + 1] + 1 if out[r + 1] - out[r] == p.itemsize else 1
+    if p.may_join:
+        join_tiles(p, rows, out, runs, vectors)
     for r in range(p.side[COLUMNS].width):
         spare[r] = r * p.side[ROWS].width * p.itemsize
     tabulate_columns(p, j, width, k, depth, out_columns, steps + words, steps + 2 * words)
+
+
+cdef Py_ssize_t rooms_of(Problem *p) noexcept nogil:
+    """Bytes of the lines that are kept for the next tiles.
+
+    Where operands are read where they lie, rows meet all columns before the next ones.
+    """
+    cdef Py_ssize_t columns = p.side[COLUMNS].width
+    if p.side[ROWS].kind == DIRECT:
+        columns += most_places(p, COLUMNS)
+    return columns * LINE if p.may_join else 0
+
+
+cdef void join_tiles(Problem *p, Py_ssize_t rows, Py_ssize_t *out, Py_ssize_t *runs,
+                     Py_ssize_t *vectors) noexcept nogil:
+    """Mark the tiles that follow each other in the result, and lack nothing."""
+    cdef Py_ssize_t r = 0, before = -1, end = 0, height
+    cdef Side *s = &p.side[ROWS]
+    while r < rows:
+        if vectors[r] == NARROW:
+            height, before = s.grain // 2 * 3, -1
+        else:
+            height = vectors[r] * s.grain
+            if height > rows - r or runs[r] < height:
+                before = -1
+            else:
+                vectors[r] |= JOIN << JOIN_SHIFT
+                if before >= 0 and out[r] == end:
+                    vectors[r] += GOES_BEFORE << JOIN_SHIFT
+                    vectors[before] += GOES_ON << JOIN_SHIFT
+                before, end = r, out[r] + height * p.itemsize
+        r += height
 
 
 cdef void tabulate_rows(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t k,

@@ -69,6 +69,7 @@ def _scheduled(plan: Contraction, tile: Tile, group: tuple[Axis, ...], threads: 
         shared=shared,
         blocks=blocks,
         by_matrix=by_matrix,
+        joins=False,
         lanes=None,
         staged=0,
     )

@@ -86,7 +86,9 @@ def _rendered(form: Any) -> str:
     return source
 
 
-def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> Kernel:
+def assemble(
+    source: str, names: Callable[[], dict[str, Any]], version: int, explicit: bool = False
+) -> Kernel:
     """Return the kernel of a generated source, compiled if there is none of it yet.
 
     Parameters
@@ -98,6 +100,8 @@ def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> 
         Makes the global names that the source uses; called if it has to be compiled.
     version : int
         Version of the generator and of what stands behind the names.
+    explicit : bool
+        Whether all vectors are explicit, which takes LLVM less time (`fastein.cpu.passes`).
     """
     key = content_key(version, source, *toolchain())
 
@@ -107,7 +111,7 @@ def assemble(source: str, names: Callable[[], dict[str, Any]], version: int) -> 
             return found
         if getattr(_this_thread, "only_stored", False):
             raise NotStored(key)
-        return build(source, names(), key)
+        return build(source, names(), key, explicit)
 
     return _store.get(key, make)
 
@@ -178,14 +182,17 @@ def _loaded(image: Image, source: str) -> Kernel:
     return Kernel(code.address, source, code)
 
 
-def build(source: str, names: dict[str, Any], key: str) -> Kernel:
-    """Compile `source`, in which `names` are global; `key` is its content key."""
+def build(source: str, names: dict[str, Any], key: str, explicit: bool = False) -> Kernel:
+    """Compile `source`, in which `names` are global; `key` is its content key.
+
+    `explicit` says that there is nothing in it to vectorise.
+    """
     with no_fork:
         from numba.core.compiler_lock import global_compiler_lock
 
         # Numba's own lock: it also keeps other people's jitted functions out meanwhile.
         with global_compiler_lock:
-            library, entry = _compile(_define(source, names, key))
+            library, entry = _compile(_define(source, names, key), explicit)
             image = _image(library, entry)
             if image is None:
                 library.finalize()
@@ -241,7 +248,7 @@ def _define(source: str, names: dict[str, Any], key: str) -> Any:
     return function
 
 
-def _compile(function: Any) -> tuple[Any, str]:
+def _compile(function: Any, explicit: bool) -> tuple[Any, str]:
     """Return the library with the LLVM IR of `function`, and the name of its entry point."""
     from numba.core import compiler, types
     from numba.core.registry import cpu_target
@@ -254,6 +261,11 @@ def _compile(function: Any) -> tuple[Any, str]:
     flags.error_model = "numpy"
     flags.enable_ssa = False  # the source never gives a name two types
     sizes = types.CPointer(types.intp)
+    library = None
+    if explicit:
+        from fastein.cpu.passes import ExplicitLibrary
+
+        library = ExplicitLibrary(context.codegen(), function.__name__)
     result = compiler.compile_extra(
         cpu_target.typing_context,
         context,
@@ -262,6 +274,7 @@ def _compile(function: Any) -> tuple[Any, str]:
         types.none,
         flags,
         {},
+        library=library,
         pipeline_class=_pipeline(),
     )
     return result.library, _add_entry(context, result.library, result.fndesc)

@@ -21,6 +21,10 @@ from .words import together
 
 HALF_DEPTH = 1 << 18  # most steps of a sum of float16: it is rounded once, so it is not split
 STREAM_BYTES = 16e6
+JOINED_RUN = (
+    1024  # bytes of rows that follow each other in the result; their ends are no whole lines
+)
+JOINED_WORD = 4  # bytes of which the strides of a result are multiples
 
 # Extent of the other side up to which a side is not packed: each of its elements is used so often.
 DIRECT = 128
@@ -70,7 +74,9 @@ class Contraction(Record):
     by_matrix : bool
         Whether each matrix of the batch is one thread's.
     streams : bool
-        Whether the result is written past the caches.
+        Whether the result is written past the caches, each vector by itself.
+    joins : bool
+        Whether that is done by the lines that tiles fill together where vectors are no whole lines.
     lanes : Axis or None
         The axis of the batch that holds the result's unit stride, if it does: results of its
         elements interleave. They are staged, `staged` at a time, and written together. It is then
@@ -99,6 +105,7 @@ class Contraction(Record):
     blocks: Blocks
     by_matrix: bool
     streams: bool
+    joins: bool
     lanes: Axis | None
     staged: int
     parts: int
@@ -120,7 +127,9 @@ class Contraction(Record):
             how = f"results of {self.staged} matrices at a time interleaved"
         if self.parts > 1:
             how = f"the sum in {self.parts} parts"
-        past = ", streaming stores" if self.streams else ""
+        past = ""
+        if self.streams or self.joins:
+            past = f", streaming stores{'' if self.streams else ' of joined lines'}"
         half = "; half of it if both operands are the same memory" if self.symmetric else ""
         return (
             f"contraction: {t.dtype} tiles of {t.rows} rows ({t.vectors} vectors of "
@@ -191,6 +200,11 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         shared, blocks = blocks_of(
             tile, extent, total, grain, 1 if apart else threads, long_columns
         )
+    large = (
+        lanes is None
+        and blocks.depth >= total
+        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
+    )
     return Contraction(
         tile,
         inputs,
@@ -202,11 +216,13 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
         shared,
         blocks,
         by_matrix,
-        streams=lanes is None
-        and blocks.depth == total
-        and itemsize * _total(batch) * extent[0] * extent[1] >= STREAM_BYTES
+        streams=large
         and _whole_vectors(tile, batch, free, itemsize)
         and (packing[0] != "direct" or free[0][-1].size % tile.vector_rows == 0),
+        joins=large
+        and tile.joins
+        and _run(free[0], itemsize) * itemsize >= JOINED_RUN
+        and all(axis.strides[2] % JOINED_WORD == 0 for axis in (*batch, *free[0], *free[1])),
         lanes=lanes,
         staged=staged,
         parts=parts,
@@ -375,6 +391,16 @@ def _whole_vectors(
         and all(axis.strides[2] % vector == 0 for axis in (*batch, *rows[:-1], *columns))
         and (len(rows) == 1 or rows[-1].size % tile.vector_rows == 0)
     )
+
+
+def _run(rows: tuple[Axis, ...], itemsize: int) -> int:
+    """Return how many rows lie one after the other in the result."""
+    run = 1
+    for axis in reversed(rows):
+        if axis.strides[2] != itemsize * run:
+            break
+        run *= axis.size
+    return run
 
 
 def computes(nest: LoopNest, roles: Roles) -> bool:

@@ -59,7 +59,7 @@ class Bound(Record):
         )
 
 
-def forms(chosen: Schedule, threads: int, machine: Machine = MACHINE) -> list[tuple[str, Schedule]]:
+def forms(chosen: Schedule, threads: int, machine: Machine = MACHINE) -> list[Schedule]:
     """Return what may multiply a schedule's integers faster, the narrowest form first."""
     nest, plan = chosen.nest, chosen.contraction
     if not host().dots or nest.dtype.kind not in "iu" or nest.itemsize == 1:
@@ -73,7 +73,7 @@ def forms(chosen: Schedule, threads: int, machine: Machine = MACHINE) -> list[tu
         seconds = contraction_seconds(nest, narrow, machine)
         gain = chosen.seconds - seconds
         if gain > 0:
-            found.append((form, chosen.replace(contraction=narrow, seconds=seconds, gain=gain)))
+            found.append(chosen.replace(contraction=narrow, seconds=seconds, gain=gain))
     return found
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastein.cpu.compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 1
+VERSION = 2
 
 KINDS = ("rows", "transposed", "gathered")
 
@@ -72,7 +72,7 @@ def kernel(kind: str, element: str, isa: Isa) -> Kernel:
             **moves.moves(ELEMENTS[element], isa),
         }
 
-    return assemble(source(kind, element, isa), names, VERSION)
+    return assemble(source(kind, element, isa), names, VERSION, explicit=True)
 
 
 def source(kind: str, element: str, isa: Isa) -> str:

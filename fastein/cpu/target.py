@@ -82,39 +82,37 @@ def _contraction(step: Contract) -> _runtime.Step:
     assert isinstance(chosen, Schedule)
     slots = (*[slot.number for slot in step.inputs], step.output.number)
     if chosen.contraction is not None:
-        with no_fork:
-            from ._contraction import ContractionStep
-            from .engine import engine_for
-
-        engine = engine_for(chosen.contraction.tile)
-        if settings.jit == "always":
-            engine.have()
-        whole = ContractionStep(slots, chosen, engine, _substitute(chosen, slots))
-        return _narrower(chosen, slots, whole)
+        return _contraction_step(chosen, slots)
     if chosen.permutation is not None:
         return _permutation(chosen, chosen.permutation, slots)
     return _substitute(chosen, slots)
 
 
-def _narrower(chosen: Schedule, slots: tuple[int, ...], whole: _runtime.Step) -> _runtime.Step:
-    """Return what multiplies integers as narrow as their values allow; `whole` serves all."""
+def _contraction_step(chosen: Schedule, slots: tuple[int, ...]) -> _runtime.Step:
+    """What multiplies panels; of integers, as narrow as the values of a call allow."""
     with no_fork:
         from . import narrow
+        from ._contraction import ContractionStep
+        from .engine import engine_for
+
+    assert chosen.contraction is not None
+    waits = settings.jit == "always"
     forms = narrow.forms(chosen, settings.num_threads, rates())
+    engine = engine_for(chosen.contraction.tile)
+    if waits and not forms:
+        engine.have()
+    whole = ContractionStep(slots, chosen, engine, _substitute(chosen, slots), waits)
     if not forms:
         return whole
     with no_fork:
-        from ._contraction import ContractionStep
         from ._narrow import NarrowStep
-        from .engine import engine_of
+    # each has its kernels from the first call whose values it serves
     steps = []
-    for form, narrower in forms:
-        engine = engine_of(chosen.nest.dtype.name, form)
-        if settings.jit == "always":
-            engine.have()
-        assert narrower.contraction is not None
-        step = ContractionStep(slots, narrower, engine, whole)
-        steps.append((narrow.bound(narrower.contraction), step))
+    for narrower in forms:
+        plan = narrower.contraction
+        assert plan is not None
+        step = ContractionStep(slots, narrower, engine_for(plan.tile), whole, waits)
+        steps.append((narrow.bound(plan), step))
     axes = [narrow.operand_axes(chosen.nest, k) for k in range(2)]
     return NarrowStep(slots, chosen.nest, axes, steps, whole)
 

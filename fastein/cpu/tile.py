@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 5
+VERSION = 7
 
 
 class Arithmetic(Record):
@@ -154,6 +154,12 @@ class Tile(Record):
         return self.vector_bytes == 64 and not self.is_abreast
 
     @property
+    def joins(self) -> bool:
+        """Whether tiles can be written by whole lines that they fill together."""
+        lines, rest = divmod(self.vector_rows * self.result_bytes, LINE)
+        return self.vector_bytes == LINE and not self.is_abreast and lines > 0 and rest == 0
+
+    @property
     def kinds(self) -> tuple[int, ...]:
         """The tiles of a kernel, by their number of vectors."""
         return (*range(self.vectors, 0, -1), *((NARROW,) if self.has_narrow else ()))
@@ -172,6 +178,11 @@ class Tile(Record):
 # What a tile's number of vectors is in the kernel's tables if it is three half vectors: for rows
 # that would leave half of a second vector empty.
 NARROW = 4
+
+LINE = 64  # bytes
+# How a tile is written whose lines are whole together with those of the tiles around it, and more,
+# the bits of which say what there is around it: `fastein.cpu.tile_intrinsics`.
+JOIN = 3
 
 # Vectors by broadcast scalars (a complex column takes two). The accumulators, one column of
 # vectors and a scalar must fit the registers, or they spill: 3 x 10 of AVX-512 falls to a fifth.
@@ -194,7 +205,7 @@ def kernel(tile: Tile) -> Kernel:
     """Return the kernel that runs `tile` over a block of rows and one of columns."""
     from .compiler import assemble
 
-    return assemble(source(tile), lambda: _names(tile), VERSION)
+    return assemble(source(tile), lambda: _names(tile), VERSION, explicit=True)
 
 
 def source(tile: Tile) -> str:
@@ -202,18 +213,20 @@ def source(tile: Tile) -> str:
 
     In its arguments, `data` holds the rows, the columns, the result and room for one tile.
     `shape` is (K, rows, adds, streams, stride, band, reach): the steps of the sum (or words that
-    hold several each), the rows,
-    whether the result is added to, 2 if whole tiles bypass the caches, the bytes between a tile's
-    columns, how many rows all columns meet before the next ones, and how far tiles reach over the
-    diagonal: those that begin `reach` rows behind their last column, or later, are left out.
-    `begin` and `end` bound the columns. `strides` holds tables, one after the other:
+    hold several each), the rows, whether the result is added to, 2 if whole tiles bypass the
+    caches, or `JOIN` if the whole lines of tiles do that follow each other, the bytes between a
+    tile's columns, how many rows all columns meet before the next ones, and how far tiles reach
+    over the diagonal: those that begin `reach` rows behind their last column, or later, are left
+    out. `begin` and `end` bound the columns. `scratch` has room for a line of each column, or of
+    those of one tile where all rows meet these before the next ones. `strides` holds tables, one
+    after the other:
 
     * for each row its offset in the result;
     * for each row how many, itself included, lie one after the other there;
     * for each column its offset in the result;
     * for each column of a tile its offset in the spare room;
     * for each row that a tile begins with: its offset in the rows, and the tile's vectors (or
-      `NARROW`);
+      `NARROW`), and above these 3 bits how it is written if lines are: 0 or `JOIN` and more;
     * for each step of the sum its offset in the rows and in the columns;
     * for each column that a tile begins with its offset in the columns.
 
@@ -224,7 +237,8 @@ def source(tile: Tile) -> str:
     """
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     narrow = t.vector_rows * 3 // 2
-    multiply = _MULTIPLY_LINES if t.is_abreast else _MULTIPLY.format(columns=t.columns)
+    multiply = _MULTIPLY_LINES if t.is_abreast else _MULTIPLY
+    multiply = multiply.format(columns=t.columns, join=JOIN)
     words = f" in words of {t.arithmetic.steps} steps" if t.arithmetic.steps > 1 else ""
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
@@ -256,7 +270,7 @@ def tiles(data, shape, strides, scratch, begin, end):
             i = i0
             while i < ROWS and i < i0 + band:
                 a_i = a + strides[a_places + i]
-                vectors = strides[a_vectors + i]
+                vectors = strides[a_vectors + i] & 7
                 full = {narrow} if vectors == {NARROW} else vectors * {t.vector_rows}
                 height = full if full < ROWS - i else ROWS - i
 {multiply}\
@@ -271,11 +285,16 @@ _MULTIPLY = """\
                     inside = whole and strides[runs + i] >= height
                     if inside:
                         target, first, adds = out + strides[i], columns + j, adding + streaming
+                        if streaming == {join}:
+                            adds = strides[a_vectors + i] >> 3
                     else:
                         target, first, adds = spare, spare_columns, 0
+                        if streaming:
+                            expect(out, strides, i, height, columns + j, width)
                     tile(
                         vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
-                        a_ahead + ahead, b_ahead, target, strides, first, adds,
+                        a_ahead + ahead, b_ahead, target, strides, first, adds, i, width,
+                        scratch, j if band < ROWS else 0,
                     )
                     if not inside:
                         scatter(
@@ -288,7 +307,7 @@ _MULTIPLY_LINES = """\
                 tile(
                     vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
                     a_ahead + ahead, b_ahead, out, strides, columns + j, adding + streaming,
-                    i, width,
+                    i, width, scratch, 0,
                 )
 """
 
@@ -302,6 +321,7 @@ def _names(tile: Tile) -> dict[str, Any]:
         "operand": primitives.operand,
         "output": primitives.output,
         "tile": tile_intrinsics.tile(tile),
+        "expect": tile_scatter.expect(tile),
         "scatter": tile_scatter.scatter(tile),
         tile.dtype: getattr(types, "boolean" if tile.dtype == "bool" else tile.dtype),
     }

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from .tile import LANE_BYTES, NARROW, Tile
-from .tile_scatter import LANES, add, intrinsic_of
+from .tile import JOIN, LANE_BYTES, LINE, NARROW, Tile
+from .tile_lines import put_lines, store_past_caches
+from .tile_scatter import LANES, add, intrinsic_of, prefetch
 from .vectors import I8, I32, I64, as_it_is
 
 ASSIGN, ADD, STREAM = range(3)
@@ -50,34 +51,16 @@ class Operands(NamedTuple):
         Column ``c`` is written ``offsets[first + c]`` bytes further.
     way
         `ASSIGN`, `ADD`, or `STREAM`: assign past the caches (the tile must then be aligned to
-        whole vectors).
-    """
-
-    vectors: Any
-    a: Any
-    b: Any
-    depth: Any
-    a_steps: Any
-    b_steps: Any
-    stride: Any
-    turn: Any
-    a_ahead: Any
-    b_ahead: Any
-    out: Any
-    offsets: Any
-    first: Any
-    way: Any
-
-
-class Lines(NamedTuple):
-    """What :func:`tile` is called with if tiles are abreast: `Operands`, and two more.
-
-    Attributes
-    ----------
+        whole vectors). From `JOIN` on: assign past the caches by whole lines, that is, and 1 if
+        a tile before has left some of a line, and 2 if one behind will take what is left.
     row
-        Row ``r`` is written ``offsets[row + r]`` bytes further than its column.
+        If tiles are abreast: row ``r`` is written ``offsets[row + r]`` bytes further than its
+        column.
     width
-        How many columns are written.
+        How many columns are written then.
+    room, slot
+        Where a line of each column is kept for the next tile: that of column ``c`` is line
+        ``slot + c`` there.
     """
 
     vectors: Any
@@ -96,15 +79,14 @@ class Lines(NamedTuple):
     way: Any
     row: Any
     width: Any
+    room: Any
+    slot: Any
 
 
 def tile(shape: Tile) -> Any:
-    """Return the intrinsic that multiplies one tile.
+    """Return the intrinsic that multiplies one tile; its arguments are those of `Operands`."""
 
-    Its arguments are those of `Operands`, or of `Lines`.
-    """
-
-    def emit(builder: Any, what: Operands | Lines) -> None:
+    def emit(builder: Any, what: Operands) -> None:
         kind = what.vectors
         done = builder.append_basic_block("tile.done")
         blocks = [builder.append_basic_block(f"tile.{vectors}") for vectors in shape.kinds]
@@ -117,7 +99,7 @@ def tile(shape: Tile) -> Any:
             builder.branch(done)
         builder.position_at_end(done)
 
-    return intrinsic_of(Lines if shape.is_abreast else Operands, emit)
+    return intrinsic_of(Operands, emit)
 
 
 def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
@@ -142,8 +124,9 @@ class _Emitter:
         self.vector = ir.VectorType(self.lane, self.width)
         self.scalars = shape.columns * shape.parts
         self.complex = shape.parts == 2
+        self.joins = whole.joins and shape is whole
 
-    def emit(self, what: Operands | Lines) -> None:
+    def emit(self, what: Operands) -> None:
         builder = self.builder
         self._prefetch_tile(self._targets(what), what.depth, what.way)
         totals = self._columns(self._sums(what))
@@ -162,11 +145,22 @@ class _Emitter:
                     for place, total in zip(places, column, strict=True):
                         self._put(place, total, case)
             builder.branch(done)
+        if self.joins:
+            block = builder.append_basic_block("tile.join")
+            for case in range(4):
+                switch.add_case(what.way.type(JOIN + case), block)
+            builder.position_at_end(block)
+            results = [[self._result(total) for total in column] for column in totals]
+            nbytes = self.shape.vector_rows * self.shape.result_bytes
+            kept = self._at(what.room, builder.mul(what.slot, I64(LINE)))
+            first = [places[0] for places in targets]
+            put_lines(builder, first, results, nbytes, kept, builder.sub(what.way, I64(JOIN)))
+            builder.branch(done)
         builder.position_at_end(done)
 
     # The sum
 
-    def _sums(self, what: Operands | Lines) -> list[list[Any]]:
+    def _sums(self, what: Operands) -> list[list[Any]]:
         """Return the accumulators, by scalar, then by vector, after the loop over the sum."""
         builder = self.builder
         steps = [self._cell(what.offsets, table) for table in (what.a_steps, what.b_steps)]
@@ -182,10 +176,10 @@ class _Emitter:
         phis = [(k, depth.type(0), builder.add(k, depth.type(1)))]
         a_step, b_step = [builder.load(self._cell(table, k), typ=I64) for table in steps]
         a, b = self._at(what.a, a_step), self._at(what.b, b_step)
-        self._prefetch(self._at(what.a_ahead, a_step))
+        prefetch(builder, self._at(what.a_ahead, a_step))
         # one column in each step: a line of summed elements is met by all columns in turn
         column = builder.and_(k, k.type(self.pitch - 1))
-        self._prefetch(self._at(self._at(what.b_ahead, b_step), builder.mul(column, what.turn)))
+        prefetch(builder, self._at(self._at(what.b_ahead, b_step), builder.mul(column, what.turn)))
         rows = [self._load(a, v * self.shape.vector_bytes) for v in range(self.vectors)]
         sums = [
             [self._multiply_add(x, scalar, total) for x, total in zip(rows, column, strict=True)]
@@ -278,22 +272,19 @@ class _Emitter:
         """Ask for the tile of the result, to be written when the sum is done."""
         builder = self.builder
         long = builder.icmp_signed(">=", depth, depth.type(LONG_SUM))
-        cached = builder.icmp_signed("!=", way, way.type(STREAM))
+        cached = builder.icmp_signed("<", way, way.type(STREAM))
         with builder.if_then(builder.and_(long, cached)):
             last = self.shape.vector_rows * self.shape.result_bytes - 1
-            for place in chain.from_iterable(targets):
-                self._prefetch(self._at(place, last), write=True)
-
-    def _prefetch(self, address: Any, write: bool = False) -> None:
-        """Ask for a line: to write in the first cache, to read in the second.
-
-        Into the first, what is read later would push out what is in use.
-        """
-        module, name = self.builder.module, "llvm.prefetch.p0"
-        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        hints = (1, 3) if write else (0, 2)
-        self.builder.call(function, [address, *map(I32, hints), I32(1)])
+            for address in chain.from_iterable(targets):
+                prefetch(builder, self._at(address, last), write=True)
+        if self.joins:
+            for bit, place in ((1, 0), (2, last + 1)):  # the lines that are not written as a whole
+                shared = builder.and_(builder.sub(way, I64(JOIN)), I64(bit))
+                ends = builder.icmp_signed("==", shared, I64(0))
+                joins = builder.icmp_signed(">", way, way.type(STREAM))
+                with builder.if_then(builder.and_(ends, builder.and_(joins, long))):
+                    for column in targets:
+                        prefetch(builder, self._at(column[-1 if place else 0], place), write=True)
 
     def _at(self, address: Any, offset: Any) -> Any:
         if isinstance(offset, int):
@@ -313,11 +304,11 @@ class _Emitter:
     def _cell(self, table: Any, index: Any) -> Any:
         return self.builder.gep(table, [index], source_etype=I64)
 
-    def _targets(self, what: Operands | Lines) -> list[list[Any]]:
+    def _targets(self, what: Operands) -> list[list[Any]]:
         """Return where the tile is written, by column, then by vector."""
         vector = self.shape.vector_rows * self.shape.result_bytes
         rows: list[Any] = [v * vector for v in range(self.vectors)]
-        if isinstance(what, Lines):
+        if self.shape.is_abreast:
             entries = [self.builder.add(what.row, what.row.type(v)) for v in range(self.vectors)]
             rows = [self.builder.load(self._cell(what.offsets, x), typ=I64) for x in entries]
         cells = [
@@ -327,9 +318,9 @@ class _Emitter:
         columns = [self._at(what.out, self.builder.load(cell, typ=I64)) for cell in cells]
         return [[self._at(column, row) for row in rows] for column in columns]
 
-    def _if_within(self, what: Operands | Lines, column: int) -> AbstractContextManager[object]:
-        """Emit what follows for tiles that have such a column; without `Lines`, all have."""
-        if not isinstance(what, Lines) or column == 0:
+    def _if_within(self, what: Operands, column: int) -> AbstractContextManager[object]:
+        """Emit what follows for tiles that have such a column; unless abreast, all have."""
+        if not self.shape.is_abreast or column == 0:
             return nullcontext()
         within = self.builder.icmp_signed(">", what.width, what.width.type(column))
         return self.builder.if_then(within)  # type: ignore[no-any-return]
@@ -340,11 +331,11 @@ class _Emitter:
         if way == ADD:
             old = builder.load(place, align=1, typ=total.type)
             total = add(builder, self.shape, old, total)
-        address = builder.bitcast(place, total.type.as_pointer())
-        store = builder.store(total, address, align=1)
         if way == STREAM:
-            store.align = self.shape.vector_rows * self.shape.result_bytes
-            store.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
+            align = self.shape.vector_rows * self.shape.result_bytes
+            store_past_caches(builder, total, place, align)
+        else:
+            builder.store(total, builder.bitcast(place, total.type.as_pointer()), align=1)
 
     def _result(self, total: Any) -> Any:
         """Return a vector of accumulators as elements of the result."""

@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .tile import Tile
-from .vectors import I8, I64
+from .tile import LINE, Tile
+from .vectors import I8, I32, I64
 
 LANES = {
     "float": ir.FloatType(),
@@ -55,6 +55,18 @@ def add(builder: Any, shape: Tile, x: Any, y: Any) -> Any:
         return builder.or_(x, y)
     integers = isinstance(getattr(x.type, "element", x.type), ir.IntType)
     return builder.add(x, y) if integers else builder.fadd(x, y)
+
+
+def prefetch(builder: Any, address: Any, write: bool = False) -> None:
+    """Ask for a line: to write in the first cache, to read in the second.
+
+    Into the first, what is read later would push out what is in use.
+    """
+    module, name = builder.module, "llvm.prefetch.p0"
+    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    hints = (1, 3) if write else (0, 2)
+    builder.call(function, [address, *map(I32, hints), I32(1)])
 
 
 class Scattered(NamedTuple):
@@ -102,6 +114,39 @@ def scatter(shape: Tile) -> Any:
                 _scatter(builder, _Mover(builder, shape, adds=False), what)
 
     return intrinsic_of(Scattered, emit)
+
+
+class Places(NamedTuple):
+    """What :func:`expect` is called with: some of `Scattered`."""
+
+    out: Any
+    offsets: Any
+    row: Any
+    height: Any
+    column: Any
+    width: Any
+
+
+def expect(shape: Tile) -> Any:
+    """Return the intrinsic that asks for where a tile will be scattered to.
+
+    Its arguments are those of `Places`.
+    """
+
+    def emit(builder: Any, what: Places) -> None:
+        def at(address: Any, index: Any) -> Any:
+            cell = builder.gep(what.offsets, [index], source_etype=I64)
+            return builder.gep(address, [builder.load(cell, typ=I64)], source_etype=I8)
+
+        last = builder.sub(builder.add(what.row, what.height), I64(1))
+        line = I64(max(LINE // shape.result_bytes, 1))
+        with cgutils.for_range(builder, what.width) as columns:
+            column = at(what.out, builder.add(what.column, columns.index))
+            with cgutils.for_range_slice(builder, what.row, last, line, I64) as (row, _):
+                prefetch(builder, at(column, row), write=True)
+            prefetch(builder, at(column, last), write=True)
+
+    return intrinsic_of(Places, emit)
 
 
 def _scatter(builder: Any, mover: _Mover, what: Scattered) -> None:

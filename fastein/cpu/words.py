@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when `source` or the moves change.
-VERSION = 1
+VERSION = 2
 
 WORD_BYTES = 4
 
@@ -56,7 +56,7 @@ def kernel(element: str, isa: Isa) -> Kernel:
             **word_moves.moves(WORDS[element], isa),
         }
 
-    return assemble(source(element, isa), names, VERSION)
+    return assemble(source(element, isa), names, VERSION, explicit=True)
 
 
 def source(element: str, isa: Isa) -> str:

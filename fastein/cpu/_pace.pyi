@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def ways(estimate: float, times: Iterable[tuple[float, float]]) -> list[bool]: ...
