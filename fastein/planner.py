@@ -34,6 +34,7 @@ from .target import Schedule, Target
 
 MOST_FUSED = 4  # operands of a nest that may take the place of a path
 MOST_EXTRA = 8  # times the arithmetic of the path that it may do
+CONVERSION = 1e-9  # seconds that a float of two bytes takes to become one of four
 MOST_OBJECTS = 60  # operands that one call of numpy.einsum takes
 # dtypes that C has: everything but object, strings, dates and structures
 C_KINDS = frozenset("?bBhHiIlLqQefdgFDG")
@@ -208,6 +209,8 @@ class _Planner:
             for layout in (self.layouts[slot.number],)
         ]
         seconds = 0.0
+        if len(path) > 1 and _is_short(self.dtype):  # see `_decide`
+            seconds = CONVERSION * sum(math.prod(shape) for _, shape, _ in operands)
         steps = walk([slot.term for slot in slots], self.equation.output, path)
         for number, (positions, _, kept) in enumerate(steps):
             taken = tuple([operands[p] for p in positions])

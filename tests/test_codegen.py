@@ -25,6 +25,7 @@ FORMS = {
     "outer": ("float64", "..", "s0", "01", "s1"),
     "dot": ("float64", "+", "1", "1", "0"),
     "dot_strided": ("float64", "+", "s", "1", "0"),
+    "dot_every_second": ("int32", "+", "2", "2", "0"),
     "row_sums_float16": ("float16", ".+", "s1", "s0"),
     "column_sums": ("float64", "+.", "s1", "01"),
     "triple_product": ("float64", "++", "s1", "s1", "s1", "00"),
@@ -79,6 +80,16 @@ def test_form_tells_unit_strides_on_the_innermost_loop_only():
     found = form(nest("f8", (2, 3, 4), ((8, 16, 0), (0, 0, 8), (96, 32, -8)), (False,) * 3))
     assert found == Form("float64", (False,) * 3, ("ss0", "001", "sss"))
     assert (found.nin, found.rank) == (2, 3)
+
+
+def test_form_tells_short_steps_of_inputs_on_the_innermost_loop():
+    def steps(dtype, *strides):
+        rows = tuple([(1000, stride) for stride in strides])
+        return [access[-1] for access in form(nest(dtype, (9, 9), rows, (False,) * 2)).access]
+
+    assert steps("f4", 8, 12, 16, 20, 8) == ["2", "3", "4", "s", "s"]
+    assert steps("c16", 32, 48, 16) == ["2", "s", "1"]
+    assert steps("f8", -16, 8) == ["s", "1"]
 
 
 def test_nests_of_one_canonical_form_share_their_source():

@@ -78,6 +78,37 @@ def test_vectors_hold_as_many_matrices_as_fit(monkeypatch):
     assert several("bij,bjk->bik").form.group == 3
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["e", "?", "i1", "u2"])
+def test_a_vector_of_one_matrix(dtype):
+    for equation in ("bij,bjk->bik", "bi,bj->bij", "bij,bj->bi", "bij,bi->bj", "bi,bij,bj->b"):
+        for size in (6, 7, 8):
+            assert several(equation, size=size, dtype=dtype).form.group == 1 or size * size <= 32
+            arrays = list(arrays_for(equation, dtype, size, 35, "C"))
+            with config(jit="always"):
+                got = einsum(equation, *arrays)
+            np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
+
+
+@pytest.mark.parametrize("dtype", ["e", "i1", "i2"])
+def test_sums_of_a_row(dtype):
+    for equation, size in (("bi,bi->b", 9), ("bi->b", 16), ("bi,bi->b", 15), ("bi,bi->b", 17)):
+        arrays = list(arrays_for(equation, dtype, size, 67, "C"))
+        with config(jit="always"):
+            got = einsum(equation, *arrays)
+        np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
+    assert several("bi,bi->b", size=16, dtype="i1") is not None
+    assert several("bi,bi->b", size=17, dtype="i1") is None
+    assert several("bi,bi->b", size=9, dtype="e") is None
+
+
+def test_where_all_products_are_made_at_once():
+    assert several("bij,bj->bi", dtype="i1").form.multiplies_first
+    assert not several("bij,bj->bi", dtype="i2").form.multiplies_first
+    assert several("bi,bij,bj->b", dtype="i2").form.multiplies_first
+    assert not several("bij,bjk->bik", dtype="i1").form.multiplies_first
+
+
 def test_the_matrices_of_one_operand_may_be_the_same():
     form = several("bij,jk->bik").form
     assert form.access[1][0] == 0
@@ -89,7 +120,7 @@ def test_the_matrices_of_one_operand_may_be_the_same():
     [
         ("bij,bjk->bik", 100, 3, "f4"),  # wide enough to fill vectors by rows
         ("bij,bjk->bik", 9, 3, "i1"),  # too few
-        ("bij,bjk->bik", 100, 8, "i1"),  # one matrix fills a vector
+        ("bijk,bk->bij", 100, 6, "i1"),  # one matrix fills several vectors
         ("ijb,jkb->ikb", 100, 3, "i1"),  # the batch comes last
         ("abi,abi->ab", 100, 3, "O"),
         ("bi->i", 100, 3, "i1"),  # the batch is summed
@@ -116,3 +147,5 @@ def test_golden(request, monkeypatch):
     monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX512)
     source = several("bij,bjk->bik", size=2).form.source()
     check_golden(source, "unrolled/grouped", request)
+    source = several("bi,bij,bj->b", size=6).form.source()
+    check_golden(source, "unrolled/grouped_products", request)

@@ -138,6 +138,11 @@ def test_private_labels_are_summed_before_the_product():
     assert len(plan_of("ij,ik->i", small, np.ones((2, 4))).steps) == 1
 
 
+def test_float16_is_not_converted_for_the_sake_of_a_path():
+    x, matrices = np.ones((7000, 5), "f2"), np.ones((7000, 5, 5), "f2")
+    assert kinds(plan_of("bi,bij,bj->b", x, matrices, x)) == [Contract]
+
+
 def test_intermediates_keep_size_one_until_something_broadcasts_them():
     thin, wide = np.ones((30, 1)), np.ones((40, 20))
     plan = plan_of("ij,ik,kj->kj", thin, np.ones((30, 40)), wide, optimize=[(0, 1), (0, 1)])

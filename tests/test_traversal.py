@@ -256,6 +256,23 @@ def test_results_are_written_through_any_strides():
             assert np.isnan(half[:, ::2]).all()
 
 
+@pytest.mark.parametrize("dtype", ["i1", "f2", "f4", "f8", "F", "D", "?"])
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_every_second_third_and_fourth_element(step, dtype):
+    for size in (1, 2, 15, 16, 17, 63, 130):
+        memory = RNG.integers(0, 2, (2, size * step)).astype(dtype)
+        x, y = memory[:, ::step], memory[::-1, step - 1 :: step]
+        with config(jit="always"):
+            for equation in ("ij,ij->i", "ij,ij->j", "ij,ij->ij", "ij->", "ij,j->i"):
+                terms = equation.partition("->")[0].split(",")
+                operands = [x, y][: len(terms)]
+                operands = [
+                    z[0] if len(t) == 1 else z for z, t in zip(operands, terms, strict=True)
+                ]
+                got = einsum(equation, *operands)
+                np.testing.assert_array_equal(got, np.einsum(equation, *operands))
+
+
 def test_forms_are_those_of_loops_or_of_unrolled_ones():
     assert type(path_of("ij,jk->ik", i=50, j=50, k=50).form) is Form
     assert type(path_of("bij,bjk->bik", b=500, i=3, j=3, k=3).form) is Unrolled

@@ -2,6 +2,7 @@
 
 `fastein.config(jit='never')` keeps to the loops that were compiled ahead of time. Whoever calls
 often enough gets a generated kernel, which is faster; what is measured here is the time before.
+``--jit always`` measures generated kernels, once a first call has brought each of them.
 
 In the folder `asv_bench`, ``python -m benchmarks.small_calls`` prints the whole table::
 
@@ -28,12 +29,13 @@ from .rivals import RIVALS
 GROUPS = {
     "sums": "i-> ij-> ij->i ij->j ijk-> ijk->ij ijk->ik ijk->jk ii-> iij->j",
     "dots": "i,i-> ij,ij-> ij,ji-> ij,ij->i ij,ij->j ij,ji->i bij,bij->b",
-    "vectors": "ij,j->i ij,i->j",
+    "vectors": "ij,j->i ij,i->j bij,bj->bi bij,bi->bj",
     "products": "ij,jk->ik ij,kj->ik ji,jk->ik",
-    "stacks": "bij,bjk->bik abc,acd->abd ...ij,...jk->...ik",
-    "elementwise": "ij,ij->ij i,j->ij",
+    "stacks": "bij,bjk->bik abc,acd->abd ...ij,...jk->...ik ijb,jkb->ikb bi,bj->bij",
+    "elementwise": "ij,ij->ij ij,j->ij i,j->ij i,j,k->ijk ij,i,j->ij",
     "copies": "ij->ji ijk->kji",
-    "many": "i,i,i-> ij,ij,ij-> ij,i,j-> ij,jk,kl->il ijk,jm,km->im",
+    "many": "i,i,i-> ij,ij,ij-> ij,i,j-> ij,ij,j->i bi,bij,bj->b ij,jk,kl->il ijk,jm,km->im"
+    " eij,ejk,ekl->eil",
 }
 VIEWS = GROUPS["copies"].split()  # einsum returns a view, unless it is given an array to fill
 DTYPES = ("f4", "f8", "c16", "i8", "i4", "i1", "?", "f2")
@@ -147,9 +149,9 @@ def _batch(einsum, equation, operands, keywords):
     return seconds, max(1, int(BATCH_SECONDS / seconds(1)))
 
 
-def sweep(chosen):
-    """Measure cases (those of `cases`) on the tier that is there at once."""
-    with fastein.config(jit="never", num_threads=1):
+def sweep(chosen, jit="never"):
+    """Measure cases (those of `cases`), by default on the tier that is there at once."""
+    with fastein.config(jit=jit, num_threads=1):
         return [(group, case, measure(case)) for group, case in chosen]
 
 
@@ -209,13 +211,14 @@ def main():
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=tuple(LAYOUTS))
     parser.add_argument("--random", type=int, metavar="COUNT", help="so many random calls instead")
     parser.add_argument("--seed", type=int, default=0, help="of the random calls")
+    parser.add_argument("--jit", choices=("never", "tiered", "always"), default="never")
     parser.add_argument("--behind", type=int, help="rows to print; default: all that are behind")
     chosen = parser.parse_args()
     if chosen.random:
         calls = random_cases(chosen.random, chosen.seed)
     else:
         calls = cases(chosen.groups, chosen.dtypes, chosen.layouts)
-    rows = sweep(calls)
+    rows = sweep(calls, chosen.jit)
     behind = sum(times.ratio > 1 for _, _, times in rows)
     report(rows, behind if chosen.behind is None else chosen.behind)
 

@@ -4,6 +4,7 @@ from .._nest import LoopNest
 from ._runtime import Step
 from .compiler import Kernel
 from .engine import Transposer
+from .isa import Isa
 from .permutation import Permutation
 from .schedule import Schedule
 from .tiers import Account
@@ -14,7 +15,7 @@ class Runner:
         nest: LoopNest,
         schedule: Permutation,
         kernel: Kernel | None = None,
-        vector_bytes: int = 64,
+        isa: Isa | None = None,
         account: Account | None = None,
     ) -> None: ...
     @property

@@ -261,6 +261,8 @@ cdef inline bint hand_over(Mailbox *box, Job *job, Py_ssize_t *wakes) noexcept n
     """Put a job into a mailbox if its thread is idle, and awake or to be woken; whether it is."""
     if wakes[0] <= 0 and get(&box.asleep):
         return False
+    if job.cpu < 0:
+        job.cpu = current_cpu()
     add(&job.settled, -1)
     if not swap(&box.job, IDLE, <long long>job):
         add(&job.settled, 1)
@@ -284,6 +286,14 @@ cdef Py_ssize_t threads_to_wake(Pace *pace, double now) noexcept nogil:
         _row = 0
         return 1 + <Py_ssize_t>min(alone / WAKE_SECONDS, <double>MOST_THREADS)
     return 0
+
+
+cdef inline void take_back(Job *job) noexcept nogil:
+    """Spare the threads that have not begun: they are not needed any more."""
+    cdef Py_ssize_t k
+    for k in range(_threads):
+        if swap(&_mailboxes[k].job, <long long>job, IDLE):
+            add(&job.settled, 1)
 
 
 cdef void wait_for_others(long long *settled) noexcept nogil:
@@ -318,7 +328,7 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Py_ssize_t alone, Pace *pace)
     if helpers > 0:
         begin = clock()
         wakes = may_wake = threads_to_wake(pace, begin)
-        job.cpu, job.is_long = current_cpu(), woken_of(pace) > LONG_SECONDS
+        job.cpu, job.is_long = -1, woken_of(pace) > LONG_SECONDS
         for k in range(_threads):
             if handed >= helpers:
                 break
@@ -327,10 +337,9 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Py_ssize_t alone, Pace *pace)
         job.shares = min(job.shares, alone)
     work_off(job)
     if helpers > 0:
-        for k in range(_threads):  # whoever has not begun is not needed any more
-            if swap(&_mailboxes[k].job, <long long>job, IDLE):
-                add(&job.settled, 1)
-        wait_for_others(&job.settled)
+        if handed:
+            take_back(job)
+            wait_for_others(&job.settled)
         _last_end = clock()
         if wakes < may_wake:
             book_woken(pace, _last_end - begin)

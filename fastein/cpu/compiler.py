@@ -228,11 +228,11 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
-    whole = ("across", "column", "exact_across", "laced", "padded", "picked", "tile", "zeros")
+    whole = ("across", "column", "every", "exact_across", "laced", "padded", "picked", "tile")
     memory = ("fence", "lead", "prefetch", "prefetch_rows", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},
-        **{name: getattr(vector_primitives, name) for name in (*whole, *memory)},
+        **{name: getattr(vector_primitives, name) for name in (*whole, "zeros", *memory)},
         "float32": types.float32,  # of sums of float16
         dtype: getattr(types, "boolean" if dtype == "bool" else dtype),
     }

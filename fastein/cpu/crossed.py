@@ -28,6 +28,7 @@ from .rendering import ITEMSIZE, KernelForm, assign, function, indent, joined, l
 # Bytes of the output at work at a time, and of each row of the other operand that are read: in C,
 # 'ij,ji->i' of 4000 float64 with 256, 512 and 1,024 of them: 19.9, 22.2 and 21.9 GB/s on one core.
 WIDTH = 1024
+MOST_ROWS = 256  # of the operand that is turned, at work at a time
 AHEAD = 128  # bytes of a row from a tile that is read to one that is asked for
 SHARED = 256  # bytes of the output that one thread has, at least
 MOST_LANES = 16
@@ -49,12 +50,15 @@ class Crossed(KernelForm, Record):
         and y only), ``"s"`` where it strides.
     lanes : int
         Elements of a vector, rows of a tile.
+    wide : bool
+        Whether the output is float32, for inputs of float16.
     """
 
     dtype: str
     summed: tuple[bool, ...]
     access: tuple[str, ...]
     lanes: int
+    wide: bool = False
 
     shared = 0
 
@@ -66,12 +70,17 @@ class Crossed(KernelForm, Record):
     @property
     def width(self) -> int:
         """Elements of the output at work at a time."""
-        return max(WIDTH // ITEMSIZE[self.dtype], self.lanes)
+        return max(min(WIDTH // ITEMSIZE[self.dtype], MOST_ROWS), self.lanes)
 
     @property
     def ahead(self) -> int:
         """Rows of the other operand from one that is read to one that is asked for."""
         return max(AHEAD // ITEMSIZE[self.dtype], self.lanes)
+
+    @property
+    def written(self) -> str:
+        """The dtype of the output."""
+        return "float32" if self.wide else self.dtype
 
     @property
     def in_register(self) -> bool:
@@ -100,7 +109,7 @@ class Tiled(NamedTuple):
 
 def crossed(nest: LoopNest) -> Tiled | None:
     """Return how a nest is run by tiles, None if it is not."""
-    if nest.dtype.name not in ITEMSIZE or not 1 < nest.nin <= MOST_INPUTS or nest.is_half:
+    if nest.dtype.name not in ITEMSIZE or not 1 < nest.nin <= MOST_INPUTS:
         return None
     if not _disagrees(nest):
         return None
@@ -197,7 +206,7 @@ def _at(form: Crossed, op: int, depth: int) -> str:
 
 def _step(form: Crossed, op: int, axis: int) -> str:
     if form.access[op][axis] == "1":
-        return str(ITEMSIZE[form.dtype])
+        return str(ITEMSIZE[form.written if op == form.nin else form.dtype])
     return form.step(op, axis)
 
 
@@ -218,8 +227,8 @@ def _address(form: Crossed, op: int) -> str:
 def _prologue(form: Crossed) -> list[str]:
     lines = []
     for op in range(form.nin + 1):
-        kind = "operand" if op < form.nin else "output"
-        lines.append(f"{form.operand(op)} = {kind}(data, {op}, {form.dtype})")
+        kind, dtype = ("operand", form.dtype) if op < form.nin else ("output", form.written)
+        lines.append(f"{form.operand(op)} = {kind}(data, {op}, {dtype})")
     lines += assign({form.loop(a).upper(): f"shape[{a}]" for a in range(1, form.rank)})
     for op in range(form.nin + 1):
         strided = [a for a, kind in enumerate(form.access[op]) if kind == "s"]

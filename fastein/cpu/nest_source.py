@@ -31,6 +31,15 @@ AHEAD = 2048
 GATHERED = frozenset({"int32", "uint32", "int64", "uint64", "float32", "float64"})
 
 
+ALONG = {
+    "1": "contiguous",
+    "2": "every second element",
+    "3": "every third element",
+    "4": "every fourth element",
+    "s": "strided",
+}
+
+
 def render(form: Form) -> str:
     """Return the source of the kernel: one function, ``nest``, in the ABI's parameters."""
     assert not (form.written == "float16" and form.accumulates), (
@@ -60,9 +69,9 @@ def _at(form: Form, op: int, loops: list[int], row: int = 0) -> str:
 
 
 def _offset(form: Form, op: int, depth: int, row: int = 0) -> str:
-    unit = form.access[op][depth] == "1"
+    kind = form.access[op][depth]
     itemsize = ITEMSIZE[form.written if op == form.nin else form.dtype]
-    step = str(itemsize) if unit else form.step(op, depth)
+    step = form.step(op, depth) if kind == "s" else str(int(kind) * itemsize)
     index = form.loop(depth)
     if row and depth == form.jammed:
         index = f"({index} + {row})"
@@ -85,7 +94,7 @@ def _strides(form: Form) -> list[str]:
         return []
     groups = [
         f"{listing(names)} {word}"
-        for kind, word in (("1", "contiguous"), ("s", "strided"))
+        for kind, word in ALONG.items()
         if (names := [form.operand(op) for op, way in enumerate(form.access) if way[-1] == kind])
     ]
     return [f"along {form.loop(form.rank - 1)}: {', '.join(groups)}"] if groups else []

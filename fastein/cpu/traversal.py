@@ -173,13 +173,21 @@ def _block_bytes() -> int:
 
 
 def _tiled(tiled: Tiled) -> Traversal:
-    nest, grain = tiled.nest, tiled.form.grain
-    if not nest.is_sum(0):
-        return Traversal(nest, tiled.form, True, grain)
-    parts = min(_number_of_parts(nest), nest.sizes[0] // grain)
-    if parts < 2:
-        return Traversal(nest, tiled.form, False)
-    return Traversal(_partial(nest), tiled.form, True, grain, parts=parts, result=nest.strides[-1])
+    nest, found = tiled
+    by_parts = nest.is_sum(0)
+    parts = min(_number_of_parts(nest), nest.sizes[0] // found.grain) if by_parts else 0
+    parallel = parts > 1 or not by_parts
+    is_wide = nest.is_half and (found.accumulates or parts > 1)
+    if parts < 2 and not is_wide:
+        return Traversal(nest, found, parallel, found.grain)
+    return Traversal(
+        _partial(nest),
+        found.replace(wide=is_wide),
+        parallel,
+        found.grain,
+        parts=parts if parts > 1 else 0,
+        result=nest.strides[-1],
+    )
 
 
 def _number_of_parts(stream: LoopNest) -> int:

@@ -88,6 +88,19 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def every(typingctx: Any, vector: Any, first: Any, step: Any) -> Any:
+    """Return the lanes of a vector that lie `step` apart, from `first` on."""
+    lanes = range(first.literal_value, vector.lanes, step.literal_value)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if len(lanes) == 1:
+            return lane_of(builder, args[0], lanes[0])
+        return lanes_of(builder, args[0], lanes)
+
+    return elements_of(vector.dtype, len(lanes))(vector, first, step), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
 def padded(typingctx: Any, vector: Any, lanes: Any) -> Any:
     """Return a vector with more lanes behind its own, whatever is in them."""
     wider = elements_of(vector.dtype, lanes.literal_value)
