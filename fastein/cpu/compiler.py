@@ -232,7 +232,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
 
     names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
     whole = ("across", "column", "every", "exact_across", "laced", "padded", "picked", "tile")
-    memory = ("fence", "lead", "prefetch", "stream")
+    memory = ("fence", "lead", "prefetch", "prefetch_rows", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},
         **{name: getattr(vector_primitives, name) for name in (*whole, "zeros", *memory)},

@@ -183,16 +183,33 @@ def prefetch(typingctx: Any, pointer: Any, offset: Any) -> Any:
     """Ask for the line `offset` bytes further to be brought to the second cache."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        place = builder.gep(args[0], [args[1]], source_etype=ir.IntType(8))
-        word = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
-        name = "llvm.prefetch.p0"
-        module = builder.module
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        builder.call(function, [place, word(0), word(2), word(1)])
+        _ask(builder, builder.gep(args[0], [args[1]], source_etype=ir.IntType(8)))
         return context.get_dummy_value()
 
     return types.none(pointer, types.intp), lower
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def prefetch_rows(typingctx: Any, pointer: Any, step: Any, rows: Any) -> Any:
+    """Ask for lines to be brought to the second cache, as many as `rows`, `step` bytes apart."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit = _emitter(context, builder, sig.args[0].dtype)
+        for place in _rows(emit, args[0], args[1], rows.literal_value):
+            _ask(builder, place)
+        return context.get_dummy_value()
+
+    return types.none(pointer, types.intp, rows), lower
+
+
+def _ask(builder: Any, place: Any) -> None:
+    """Ask for a line to be brought to the second cache."""
+    word = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+    name = "llvm.prefetch.p0"
+    module = builder.module
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    builder.call(function, [place, word(0), word(2), word(1)])
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
