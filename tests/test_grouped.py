@@ -131,6 +131,14 @@ def test_what_is_not_grouped(equation, batch, size, dtype):
     assert NARROW == 2
 
 
+@pytest.mark.parametrize("dtype", ["i1", "?"])
+def test_large_matrices_of_several_sizes_are_not_grouped(dtype):
+    for i, j, k in ((6, 5, 7), (7, 6, 6), (8, 8, 6)):  # compilers do not come to an end
+        nest = nest_of("bij,bjk->bik", {"b": 100, "i": i, "j": j, "k": k}, dtype)
+        assert grouped(nest) is None
+    assert several("bij,bjk->bik", size=7, dtype=dtype) is not None
+
+
 def test_strided_matrices_are_not_grouped():
     assert several("bij,bji->b").form is not None
     nest = nest_of("bij->bij", {"b": 100, "i": 3, "j": 3}, "i1")

@@ -138,6 +138,13 @@ def grouped(nest: LoopNest) -> Several | None:
     if matrix > 2 * host().vector_bytes:
         return None
     group = max(host().vector_bytes // matrix, 1)
+    matrices = {
+        extent
+        for extent, (_, *steps) in zip(extents, nest.strides, strict=True)
+        if sum(map(bool, steps)) > 1
+    }
+    if group == 1 and sums and len(matrices) > 1:
+        return None  # LLVM takes minutes over some, such as int8 products of 6 x 5 and 5 x 7
     access = tuple(tuple([step // nest.itemsize for step in row]) for row in nest.strides)
     form = Grouped(nest.dtype.name, (0, *nest.sizes[1:]), nest.summed, access, group)
     return Several(nest, form)
