@@ -13,8 +13,8 @@ from llvmlite import ir
 
 from .tile import JOIN, LANE_BYTES, LINE, NARROW, Tile
 from .tile_lines import GOES_BEFORE, GOES_ON, put_lines, store_past_caches
-from .tile_scatter import LANES, add, intrinsic_of, prefetch
-from .vectors import I8, I32, I64, as_it_is
+from .tile_scatter import LANES, add, intrinsic_of
+from .vectors import I8, I32, I64, as_it_is, intrinsic, prefetch
 
 ASSIGN, ADD, STREAM = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
@@ -239,10 +239,7 @@ class _Emitter:
         return builder.call(self._function(f"llvm.fmuladd.{suffix}", 3), [x, y, total])
 
     def _function(self, name: str, arguments: int) -> Any:
-        module = self.builder.module
-        found = module.globals.get(name)
-        kind = ir.FunctionType(self.vector, [self.vector] * arguments)
-        return found or ir.Function(module, kind, name)
+        return intrinsic(self.builder, name, self.vector, [self.vector] * arguments)
 
     def _columns(self, sums: list[list[Any]]) -> list[list[Any]]:
         """Return the tile's columns: for complex, each from its two accumulators.

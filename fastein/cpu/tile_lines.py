@@ -17,7 +17,7 @@ from typing import Any
 from llvmlite import ir
 
 from .tile import LINE
-from .vectors import I8, I32, I64, repeated
+from .vectors import I8, I32, I64, intrinsic, repeated
 
 GOES_BEFORE, GOES_ON = 1, 2  # a tile that lines are shared with
 _WORDS = LINE // 4
@@ -98,9 +98,8 @@ def _picked(builder: Any, words: Any) -> Any:
 
 
 def _joined(builder: Any, pair: tuple[Any, Any], picked: Any) -> Any:
-    name, module = f"llvm.x86.avx512.vpermi2var.d.{8 * LINE}", builder.module
-    kind = ir.FunctionType(_LINE, [_LINE] * 3)
-    function = module.globals.get(name) or ir.Function(module, kind, name)
+    name = f"llvm.x86.avx512.vpermi2var.d.{8 * LINE}"
+    function = intrinsic(builder, name, _LINE, [_LINE] * 3)
     return builder.call(function, [pair[0], picked, pair[1]])
 
 
@@ -111,9 +110,8 @@ def _above(builder: Any, words: Any) -> Any:
 
 def _store_words(builder: Any, line: Any, address: Any, mask: Any) -> None:
     """Store those words of a line whose bits are set."""
-    name, module = f"llvm.masked.store.v{_WORDS}i32.p0", builder.module
-    kind = ir.FunctionType(ir.VoidType(), [_LINE, I8.as_pointer(), I32, _MASK])
-    function = module.globals.get(name) or ir.Function(module, kind, name)
+    name, arguments = f"llvm.masked.store.v{_WORDS}i32.p0", [_LINE, I8.as_pointer(), I32, _MASK]
+    function = intrinsic(builder, name, ir.VoidType(), arguments)
     builder.call(function, [line, address, I32(4), builder.bitcast(mask, _MASK)])
 
 

@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .tile import LINE, Tile
-from .vectors import I8, I32, I64
+from .vectors import I8, I64, prefetch
 
 LANES = {
     "float": ir.FloatType(),
@@ -55,18 +55,6 @@ def add(builder: Any, shape: Tile, x: Any, y: Any) -> Any:
         return builder.or_(x, y)
     integers = isinstance(getattr(x.type, "element", x.type), ir.IntType)
     return builder.add(x, y) if integers else builder.fadd(x, y)
-
-
-def prefetch(builder: Any, address: Any, write: bool = False) -> None:
-    """Ask for a line: to write in the first cache, to read in the second.
-
-    Into the first, what is read later would push out what is in use.
-    """
-    module, name = builder.module, "llvm.prefetch.p0"
-    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
-    function = module.globals.get(name) or ir.Function(module, kind, name)
-    hints = (1, 3) if write else (0, 2)
-    builder.call(function, [address, *map(I32, hints), I32(1)])
 
 
 class Scattered(NamedTuple):

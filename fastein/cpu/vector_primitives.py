@@ -20,6 +20,7 @@ from fastein.cpu.lanes import joined, lane_of, lanes_of, spread
 from fastein.cpu.primitives import elements_of
 from fastein.cpu.transposition import LANE, Transposition
 from fastein.cpu.vectors import Emitter
+from fastein.cpu.vectors import prefetch as ask
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
@@ -183,7 +184,7 @@ def prefetch(typingctx: Any, pointer: Any, offset: Any) -> Any:
     """Ask for the line `offset` bytes further to be brought to the second cache."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _ask(builder, builder.gep(args[0], [args[1]], source_etype=ir.IntType(8)))
+        ask(builder, builder.gep(args[0], [args[1]], source_etype=ir.IntType(8)))
         return context.get_dummy_value()
 
     return types.none(pointer, types.intp), lower
@@ -196,20 +197,10 @@ def prefetch_rows(typingctx: Any, pointer: Any, step: Any, rows: Any) -> Any:
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         emit = _emitter(context, builder, sig.args[0].dtype)
         for place in _rows(emit, args[0], args[1], rows.literal_value):
-            _ask(builder, place)
+            ask(builder, place)
         return context.get_dummy_value()
 
     return types.none(pointer, types.intp, rows), lower
-
-
-def _ask(builder: Any, place: Any) -> None:
-    """Ask for a line to be brought to the second cache."""
-    word = ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
-    name = "llvm.prefetch.p0"
-    module = builder.module
-    function = module.globals.get(name) or ir.Function(module, kind, name)
-    builder.call(function, [place, word(0), word(2), word(1)])
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]

@@ -25,6 +25,24 @@ LINE = 64
 I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
+def intrinsic(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Return one of LLVM's own functions, declared in the module that is being built."""
+    module = builder.module
+    kind = ir.FunctionType(result, arguments)
+    return module.globals.get(name) or ir.Function(module, kind, name)
+
+
+def prefetch(builder: Any, address: Any, write: bool = False) -> None:
+    """Ask for a line: to write in the first cache, to read in the second.
+
+    Into the first, what is read later would push out what is in use.
+    """
+    place = builder.bitcast(address, I8.as_pointer())
+    function = intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), [place.type, I32, I32, I32])
+    hints = (1, 3) if write else (0, 2)
+    builder.call(function, [place, *map(I32, hints), I32(1)])
+
+
 def as_it_is(builder: Any, latch: Any) -> None:
     """Have LLVM neither unroll nor vectorise the loop that a branch closes."""
     module = builder.module
@@ -198,9 +216,8 @@ class Emitter:
         mask = self.builder.icmp_signed("<", numbers, repeated(self.builder, count, lanes))
         # By name: llvmlite's declare_intrinsic fails on vectors.
         name = f"llvm.masked.load.v{lanes}i{self._word.width}.p0"
-        kind = ir.FunctionType(vector, [vector.as_pointer(), I32, bits, vector])
-        module = self.builder.module
-        function = module.globals.get(name) or ir.Function(module, kind, name)
+        arguments = [vector.as_pointer(), I32, bits, vector]
+        function = intrinsic(self.builder, name, vector, arguments)
         place = self.builder.bitcast(address, vector.as_pointer())
         return self.builder.call(function, [place, I32(1), mask, ir.Constant(vector, None)])
 
@@ -222,9 +239,8 @@ class Emitter:
         numbers = self.builder.add(
             line(list(range(LINE))), repeated(self.builder, self.builder.trunc(begin, I8), LINE)
         )
-        name, kind = "llvm.x86.avx512.vpermi2var.qi.512", ir.FunctionType(line, [line] * 3)
-        module = self.builder.module
-        function = module.globals.get(name) or ir.Function(module, kind, name)
+        name = "llvm.x86.avx512.vpermi2var.qi.512"
+        function = intrinsic(self.builder, name, line, [line] * 3)
         return self.builder.call(function, [first, numbers, second])
 
     def store(self, address: Any, value: Any) -> None:
@@ -248,10 +264,7 @@ class Emitter:
 
     def prefetch(self, address: Any) -> None:
         """Ask for a line, to be read from the second cache."""
-        module, name = self.builder.module, "llvm.prefetch.p0"
-        kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        self.builder.call(function, [address, I32(0), I32(2), I32(1)])
+        prefetch(self.builder, address)
 
     def _packed(self, value: Any) -> Any:
         lanes = value.type.count
