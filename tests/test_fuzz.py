@@ -23,6 +23,7 @@ from fastein.testing.fuzz import (
     run,
 )
 from fastein.testing.passage import earned_at_once, judge_passage, kernels_in_use
+from fastein.testing.values import disagreement
 
 CHUNK = 1000
 
@@ -30,6 +31,18 @@ CHUNK = 1000
 def check(report):
     assert not report.failures, "\n".join(map(str, report.failures[:20]))
     assert set(report.differences) <= set(DIFFERENCES)
+
+
+def test_bytes_of_long_doubles_that_mean_nothing():
+    """A view has the operand's dtype, whatever `dtype` says."""
+    call = Call(([],), (np.array(2 - 3j, "G"),), {"dtype": "e"})
+    other = np.array(2 - 3j, "G")
+    size = np.dtype("g").itemsize
+    if size == 16 and np.finfo("g").nmant == 63:  # of which 80 bits are in use
+        np.atleast_1d(other).view("u1")[10:16] = 7
+    assert disagreement(call, call.operands[0], other) == (None, None)
+    plain = Call(([],), call.operands)
+    assert disagreement(plain, plain.operands[0], np.array(2 - 2j, "G"))[0] is not None
 
 
 @pytest.mark.parametrize("first", range(0, 6000, CHUNK))
