@@ -141,7 +141,8 @@ cdef double last_end = 0.0
 cdef double row = 0.0
 
 cdef double LONG_SECONDS = 5e-4     # of calls amid which threads are moved
-cdef double WATCH_SECONDS = 1e-4    # of calls, as estimated, that may take as long as `PERIOD`
+cdef double WATCH_SECONDS = 5e-3    # of calls that may take as long as `PERIOD`
+cdef double WATCH_ESTIMATE = 1e-4   # ... where none is known
 cdef object _starting = allocate_lock()
 
 
@@ -350,7 +351,7 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
     job.n, job.shares, job.grain = n, shares, grain
     job.drawn = job.settled = 0
     memset(&job.watch, 0, sizeof(Watch))
-    if shares > threads and alone_of(pace) > WATCH_SECONDS:
+    if shares > threads and may_take_long(pace):
         begin_watch(&job.watch)
     with nogil:
         run_shared(&job, threads - 1, alone, pace)
@@ -358,6 +359,12 @@ cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_
 
 
 # --- signals --------------------------------------------------------------------------------------
+
+cdef inline bint may_take_long(Pace *pace) noexcept nogil:
+    """Whether a call is to be looked after, as far as is known; that alone takes it some 20 us."""
+    cdef double known = pace.alone or pace.woken
+    return known > WATCH_SECONDS if known else pace.estimate > WATCH_ESTIMATE
+
 
 cdef int begin_watch(Watch *watch) except -1:
     """Have a call looked after that takes long enough for somebody to lose patience."""
