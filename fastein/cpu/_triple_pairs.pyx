@@ -145,7 +145,7 @@ cdef void mapped(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
 cdef inline void map_strided_3(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb, element *c,
                                Py_ssize_t sc, element *out, Py_ssize_t so, Py_ssize_t n,
                                bint first) noexcept nogil:
-    """Strides are values: from memory, where bytes may have been written, they would be read again."""
+    """By strides that are values: from memory they would be read again after each byte written."""
     cdef Py_ssize_t _
     if first:
         for _ in range(n):
@@ -196,7 +196,7 @@ cdef hot fill(element *room, element value, Py_ssize_t n) noexcept nogil:
 
 cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
                  bint first) noexcept nogil:
-    """As `contiguous`, but inputs may stand still in the inner loop: they fill a room of their own."""
+    """As `contiguous`, but inputs may stand still in the inner loop: these fill a room."""
     cdef c256 room[3][ROOM]
     cdef Py_ssize_t steps = sizeof(room[0]) // sizeof(element), done = 0
     cdef element *part[4]
