@@ -16,7 +16,7 @@ from .tile_lines import GOES_BEFORE, GOES_ON, put_lines, store_past_caches
 from .tile_scatter import LANES, add, intrinsic_of
 from .vectors import I8, I32, I64, as_it_is, intrinsic, prefetch
 
-WAYS = ASSIGN, ADD, STREAM = 0, 1, 2
+ASSIGN, ADD, STREAM = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
 
 
@@ -106,9 +106,9 @@ def tile(shape: Tile) -> Any:
 
 
 def _emitter(builder: Any, shape: Tile, kind: int) -> _Emitter:
-    part, ways = shape, WAYS
+    part, ways = shape, [ASSIGN, ADD, STREAM]
     if kind > HALF:  # it goes to the spare tile
-        part, ways = part.replace(columns=shape.columns // 2), WAYS[:1]
+        part, ways = part.replace(columns=shape.columns // 2), [ASSIGN]
     vectors = kind % HALF
     if vectors == NARROW:
         part, vectors = part.replace(vector_bytes=shape.vector_bytes // 2), 3
@@ -119,7 +119,7 @@ class _Emitter:
     """Emits one tile at the builder's place."""
 
     def __init__(
-        self, builder: Any, shape: Tile, vectors: int, whole: Tile, ways: tuple[int, ...]
+        self, builder: Any, shape: Tile, vectors: int, whole: Tile, ways: list[int]
     ) -> None:
         arithmetic = shape.arithmetic
         self.builder = builder
