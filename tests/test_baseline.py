@@ -181,6 +181,25 @@ def test_the_two_innermost_loops(dtype, layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_long_rows_of_three_operands(dtype, layout):
+    # lengths around those from which sums go block by block, and what stands still fills a room
+    for equation in ("ij,i,j->ij", "ij,j,j->ij", "ij,ij,j->i", "ij,ij,ij->", "j,j,j->"):
+        terms = equation.split("->")[0].split(",")
+        for rows, columns in ((2, 47), (3, 48), (2, 255), (1, 256), (2, 1537), (3072, 2)):
+            sizes = {"i": rows, "j": columns}
+            operands = [
+                LAYOUTS[layout](numbers(dtype, [sizes[x] for x in term], seed))
+                for seed, term in enumerate(terms)
+            ]
+            want = reference(equation, *operands)
+            out, whole = guarded(want.shape, dtype)
+            einsum(equation, *operands, out=out, optimize=False)
+            check(out, want, 50_000)
+            assert only_wrote(out, whole), (equation, sizes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_short_rows_one_after_another(dtype, layout):
     for equation in ("i,j->ij", "j,i->ij", "ij,j->ij", "j,ij->ij", "hi,hj->hij", "hij,hj->hij"):
         terms = equation.split("->")[0].split(",")

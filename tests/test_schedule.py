@@ -72,6 +72,12 @@ def test_a_large_batch_of_tiny_matrices_is_innermost():
     assert nest.ordered(loop_order(nest, MACHINE)[0]).sizes[-1] == 30
 
 
+def test_sums_of_three_strided_operands_are_inside():
+    matrix, vector = ((0, 1), (8, 900), (1800, 2)), ((1,), (900,), (2,))
+    nest = build(np.dtype("i1"), (8, 900), (matrix, matrix, vector), (0,), (1,))
+    assert nest.ordered(loop_order(nest, MACHINE)[0]).summed == (False, True)
+
+
 def test_no_far_strides_where_the_first_cache_is_too_small():
     small, large = every_other_column(20), every_other_column(89)
     assert small.ordered(loop_order(small, MACHINE)[0]).summed == (True, False)

@@ -108,7 +108,8 @@ ctypedef fused element:  # half_t is apart: its sums are float
     c256
 
 cdef enum:
-    KINDS = 11  # of element
+    KINDS = 11    # of element
+    INTEGERS = 5  # the first of them, bools among them: sums and products in any grouping
 
 cdef inline element times(element a, element b) noexcept nogil:
     if element is bool_t:
@@ -139,6 +140,17 @@ cdef inline element stored(element x) noexcept nogil:
         return x != 0
     else:
         return x
+
+
+cdef inline bint is_extended(element *kind) noexcept nogil:
+    """Whether values live on the stack of the x87: no vectors, and slow to store."""
+    return element is g80 or element is c256
+
+
+cdef inline bint wraps(element *kind) noexcept nogil:
+    """Whether products are exact, or wrap: the same in any grouping."""
+    return not (element is float or element is double or element is g80
+                or element is c64 or element is c128 or element is c256)
 
 
 cdef inline element at(element *p, Py_ssize_t bytes) noexcept nogil:

@@ -19,14 +19,9 @@ accumulates in float32 and rounds once.
 """
 
 from ._elements cimport (
-    KINDS, NPY_HALF, ahead, at, bool_t, c64, c128, c256, element, from_half, g80, half_t, hot, plus,
-    position, stored, times, to_half, u8, u16, u32, u64,
+    KINDS, NPY_HALF, ahead, at, bool_t, c64, c128, c256, element, from_half, g80, half_t, hot,
+    is_extended, plus, position, stored, times, to_half, u8, u16, u32, u64, wraps,
 )
-
-cdef inline bint is_extended(element *kind) noexcept nogil:
-    """Whether values live on the stack of the x87: no vectors, and slow to store."""
-    return element is g80 or element is c256
-
 
 # --- products -------------------------------------------------------------------------------
 # Three inputs and more are multiplied block by block, one input after the other: the products go
@@ -168,12 +163,6 @@ cdef inline element dot_strided_3(element **p, Py_ssize_t *s, Py_ssize_t n) noex
     if n % 2:
         t0 = plus[element](t0, times[element](times[element](a[0], b[0]), c[0]))
     return plus[element](t0, t1)
-
-
-cdef inline bint wraps(element *kind) noexcept nogil:
-    """Whether products are exact, or wrap: the same in any grouping."""
-    return not (element is float or element is double or element is g80
-                or element is c64 or element is c128 or element is c256)
 
 
 cdef element dot_blocks(element **p, Py_ssize_t *s, Py_ssize_t n, int nin) noexcept nogil:

@@ -10,7 +10,8 @@ from .._nest cimport LoopNest
 from ._loop_pairs cimport may_pair
 
 cdef double IN_CACHE = 1e6  # iterations up to which strides between rows do not matter
-# Of the time of a strided access, in maps where all stays in cache: what the next ones find there.
+# Of the time of a strided access, in maps, and in sums of three inputs and more, where all stays in
+# cache: what the next ones find there.
 cdef double NEAR = 0.5
 cdef double NEARBY = 128  # bytes of a stride up to which that holds for more than the first cache
 cdef double FIRST_CACHE = 1 << 17  # bytes that operands span, up to which it holds for all strides
@@ -75,7 +76,7 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
         each = rates.cycle
         strides = 0
         access = 0.0
-        near_ones = not nest.is_summed[a] and total < IN_CACHE
+        near_ones = total < IN_CACHE and (nest.nin > 2 or not nest.is_summed[a])
         for p in range(nop):
             step = nest.stride[p * rank + a]
             if step == nest.itemsize or step == -nest.itemsize:
@@ -85,6 +86,8 @@ cdef double order_loops(LoopNest nest, Rates *rates, int *order,
                 access += near if near_ones and abs(step) <= within else far
         if not nest.is_summed[a]:
             each += contiguous  # the output is read as well
+            if nest.nin > 2 and strides:
+                access += near  # element by element
         around(nest, a, order, streams)
         seconds = each + access + overhead(nest, order, rates)
         if best_seconds < 0 or seconds < best_seconds:

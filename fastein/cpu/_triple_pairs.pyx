@@ -2,21 +2,24 @@
 # cython: initializedcheck=False, cdivision=True
 """Pairs of short loops over three inputs, and of those over four where there are no vectors.
 
-Long loops multiply block by block (see `_inner_loops`); short ones would only pay for the blocks.
+Long sums of contiguous rows go block by block (see `_inner_loops`), where they may be regrouped;
+short ones would only pay for the blocks, and so would maps and strided operands of any length.
 The products go from left to right, so this module is compiled without regrouping of sums: the
 permission would extend to the products of one expression.
 """
 
 from .._nest cimport LoopNest
 from ._elements cimport (
-    KINDS, ahead, at, bool_t, c64, c128, c256, element, g80, hot, plus, position, stored, times, u8,
-    u16, u32, u64, whole,
+    INTEGERS, KINDS, ahead, at, bool_t, c64, c128, c256, element, g80, hot, is_extended, plus,
+    position, stored, times, u8, u16, u32, u64, whole, wraps,
 )
 from ._loop_pairs cimport has_contiguous_rows, pair_t, put
 
 cdef enum:
-    LONG = 48  # steps from which the loops by blocks are faster, where there are vectors
-    FEW = 8    # steps that are not worth a vector
+    LONG = 48            # steps from which sums by blocks are faster
+    LONG_INTEGERS = 256  # the same, of contiguous rows whose sums compilers may regroup anywhere
+    FEW = 16             # steps that are not worth a vector
+    ROOM = 48            # of the largest elements: what is kept of an input that stands still
 
 
 cdef inline element multiplied(element a, element b, element c) noexcept nogil:
@@ -62,11 +65,30 @@ cdef inline element added_up(element *a, Py_ssize_t sa, element *b, Py_ssize_t s
         for i in range(n):
             total = plus[element](total, multiplied[element](
                 at[element](a, i * sa), at[element](b, i * sb), kept))
-    else:
+    elif is_extended[element](NULL) or wraps[element](NULL):
         for i in range(n):
             total = plus[element](total, product[element](
                 ahead[element](a, i * sa), ahead[element](b, i * sb), ahead[element](c, i * sc)))
+    else:
+        total = two_sums[element](a, sa, b, sb, c, sc, n)
     return total
+
+
+cdef inline element two_sums(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb, element *c,
+                             Py_ssize_t sc, Py_ssize_t n) noexcept nogil:
+    """``sum(a * b * c)`` of floats, whose additions wait for each other."""
+    cdef Py_ssize_t _
+    cdef element even = 0, odd = 0
+    for _ in range(n // 2):
+        even = plus[element](even, product[element](a, b, c))
+        odd = plus[element](odd, product[element](
+            ahead[element](a, sa), ahead[element](b, sb), ahead[element](c, sc)))
+        a = ahead[element](a, 2 * sa)
+        b = ahead[element](b, 2 * sb)
+        c = ahead[element](c, 2 * sc)
+    if n % 2:
+        even = plus[element](even, product[element](a, b, c))
+    return plus[element](even, odd)
 
 
 cdef void summed(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
@@ -110,21 +132,35 @@ cdef void summed_four(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssiz
 cdef void mapped(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
                  bint first) noexcept nogil:
     """``out[j] (+)= a[j] * b[j] * c[j]``; all ``out[j]`` are one where the outer loop is summed."""
-    cdef Py_ssize_t i, j
-    cdef element *a
-    cdef element *b
-    cdef element *c
-    cdef element *out
+    cdef Py_ssize_t j
     for j in range(m):
-        a = ahead[element](p[0], j * outer[0])
-        b = ahead[element](p[1], j * outer[1])
-        c = ahead[element](p[2], j * outer[2])
-        out = ahead[element](p[3], j * outer[3])
-        for i in range(n):
-            put[element](ahead[element](out, i * inner[3]), product[element](
-                ahead[element](a, i * inner[0]), ahead[element](b, i * inner[1]),
-                ahead[element](c, i * inner[2])), first)
+        map_strided_3[element](
+            ahead[element](p[0], j * outer[0]), inner[0],
+            ahead[element](p[1], j * outer[1]), inner[1],
+            ahead[element](p[2], j * outer[2]), inner[2],
+            ahead[element](p[3], j * outer[3]), inner[3], n, first)
         first = first and outer[3] != 0
+
+
+cdef inline void map_strided_3(element *a, Py_ssize_t sa, element *b, Py_ssize_t sb, element *c,
+                               Py_ssize_t sc, element *out, Py_ssize_t so, Py_ssize_t n,
+                               bint first) noexcept nogil:
+    """By strides that are values: from memory they would be read again after each byte written."""
+    cdef Py_ssize_t _
+    if first:
+        for _ in range(n):
+            out[0] = stored[element](product[element](a, b, c))
+            a = ahead[element](a, sa)
+            b = ahead[element](b, sb)
+            c = ahead[element](c, sc)
+            out = ahead[element](out, so)
+    else:
+        for _ in range(n):
+            out[0] = plus[element](out[0], stored[element](product[element](a, b, c)))
+            a = ahead[element](a, sa)
+            b = ahead[element](b, sb)
+            c = ahead[element](c, sc)
+            out = ahead[element](out, so)
 
 
 cdef hot multiply_contiguous(element *out, Py_ssize_t so, element *a, Py_ssize_t sa, element *b,
@@ -160,8 +196,20 @@ cdef hot fill(element *room, element value, Py_ssize_t n) noexcept nogil:
 
 cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m, Py_ssize_t n,
                  bint first) noexcept nogil:
-    """As `contiguous`, but inputs may stand still in the inner loop, of less than `LONG` steps."""
-    cdef element room[3][LONG]
+    """As `contiguous`, but inputs may stand still in the inner loop: these fill a room."""
+    cdef c256 room[3][ROOM]
+    cdef Py_ssize_t steps = sizeof(room[0]) // sizeof(element), done = 0
+    cdef element *part[4]
+    cdef int k
+    while done < n:
+        for k in range(4):
+            part[k] = ahead[element](p[k], done * inner[k])
+        spread_part[element](part, outer, inner, room, m, min(n - done, steps), first)
+        done += steps
+
+
+cdef inline void spread_part(element **p, Py_ssize_t *outer, Py_ssize_t *inner, c256 (*room)[ROOM],
+                             Py_ssize_t m, Py_ssize_t n, bint first) noexcept nogil:
     cdef element *row[3]
     cdef Py_ssize_t j
     cdef int k
@@ -170,8 +218,8 @@ cdef void spread(element **p, Py_ssize_t *outer, Py_ssize_t *inner, Py_ssize_t m
             row[k] = ahead[element](p[k], j * outer[k])
             if inner[k] == 0:
                 if j == 0 or outer[k] != 0:
-                    fill[element](room[k], row[k][0], n)
-                row[k] = room[k]
+                    fill[element](<element *>room[k], row[k][0], n)
+                row[k] = <element *>room[k]
         multiply_contiguous[element](ahead[element](p[3], j * outer[3]), 0, row[0], 0, row[1], 0,
                                      row[2], 0, 1, n, first)
         first = first and outer[3] != 0
@@ -201,19 +249,20 @@ cdef Pairs[KINDS] _pairs = [
 cdef pair_t triple_pair(LoopNest nest) noexcept:
     """The pair for a nest of three or four inputs; NULL where its innermost loop runs alone."""
     cdef int last = nest.rank - 1, kind = position(nest.dtype.num)
+    cdef bint is_long, by_blocks
     if kind < 0 or nest.rank == 0:
         return NULL
     if nest.nin == 4:
         return _pairs[kind].summed_four if nest.is_extended and nest.is_summed[last] else NULL
     if nest.nin != 3:
         return NULL
-    if not nest.is_extended and (nest.size[last] >= LONG or nest.rank == 1):
-        return NULL
     if nest.is_summed[last]:
-        return _pairs[kind].summed
+        is_long = nest.size[last] >= (LONG_INTEGERS if kind < INTEGERS else LONG)
+        by_blocks = is_long and not nest.is_extended and has_contiguous_rows(nest, 3)
+        return NULL if by_blocks else _pairs[kind].summed
     if has_contiguous_rows(nest, 4):
         return _pairs[kind].contiguous
-    if FEW <= nest.size[last] < LONG and can_spread(nest):
+    if can_spread(nest) and nest.size[last] >= FEW:
         return _pairs[kind].spread
     return _pairs[kind].mapped
 

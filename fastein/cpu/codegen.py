@@ -28,7 +28,7 @@ from .nest_source import part_terms, render
 from .rendering import ITEMSIZE, KernelForm
 
 #: Goes into the key of every stored kernel: raise it when `render` or the primitives change.
-VERSION = 9
+VERSION = 10
 
 # Strides of an input that are constants of the code: vectors are read whole and their elements
 # picked, in place of gathered or read one by one. Dots of 8,000 pairs, every second element, us:

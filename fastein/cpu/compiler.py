@@ -231,7 +231,7 @@ def _primitives(dtype: str) -> dict[str, Any]:
     from fastein.cpu import primitives, vector_primitives
 
     names = ("exact_sum", "gathered", "operand", "output", "whole_sum", "wide", "zero")
-    whole = ("across", "column", "every", "exact_across", "laced", "padded", "picked", "tile")
+    whole = ("across", "column", "every", "exact_across", "laced", "picked", "resized", "tile")
     memory = ("fence", "lead", "prefetch", "prefetch_rows", "stream")
     return {
         **{name: getattr(primitives, name) for name in names},

@@ -15,13 +15,14 @@ have them whose batch comes first; an operand may also be the same for the whole
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import product
+from itertools import accumulate, product
 from math import prod
+from operator import mul
 from typing import NamedTuple
 
 from .._nest import LoopNest
 from ..record import Record
-from .isa import SMALL, host
+from .isa import SMALL, host, power_of_two
 from .rendering import ITEMSIZE, KernelForm, function, indent, joined, wrap
 from .unrolled import LEAST_BATCH, MOST_INPUTS
 
@@ -236,7 +237,7 @@ class Body(NamedTuple):
         if not (self.mark and form.reads_whole and form.access[op][0]):
             return count
         piece = PIECE // ITEMSIZE[form.dtype]
-        return -(-count // piece) * piece if count > piece else 1 << (count - 1).bit_length()
+        return -(-count // piece) * piece if count > piece else power_of_two(count)
 
     def product(self, index: tuple[int, ...], loops: Iterable[int]) -> str:
         """Return the product of an index of the sums; lanes run over matrices and some loops."""
@@ -261,10 +262,9 @@ def _lines(body: Body) -> list[str]:
         lines.append(f"{body.at(op)} = wide({place}, {body.width(op)})")
     before, terms = (_reduced if form.multiplies_first else _written_out)(body)
     target, width = f"{body.at(result)}[0] =", body.width(result)
-    if width == body.count(result):
+    if width == power_of_two(body.count(result)):
         return [*lines, *before, *_sum(target, terms)]
-    padding = f"{target} padded(results, {width})"
-    return [*lines, *before, *_sum("results =", terms), padding]
+    return [*lines, *before, *_sum("results =", terms), f"{target} resized(results, {width})"]
 
 
 def _sum(target: str, terms: list[str]) -> list[str]:
@@ -298,9 +298,10 @@ def _reduced(body: Body) -> tuple[list[str], list[str]]:
     names = [
         f"{name}{body.mark}" for name in ("product", *(f"part{k}" for k in range(1, len(counts))))
     ]
+    left = list(accumulate(reversed(counts), mul, initial=body.count(form.nin)))[-2::-1]
     steps = [
-        [f"every({name}, {first}, {count})" for first in range(count)]
-        for name, count in zip(names, counts, strict=True)
+        [f"every({name}, {first}, {count}, {lanes})" for first in range(count)]
+        for name, count, lanes in zip(names, counts, left, strict=True)
     ]
     lines = _sum(f"{names[0]} =", [body.product((0,) * form.rank, loops)])
     for name, terms in zip(names[1:], steps, strict=False):

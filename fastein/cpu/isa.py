@@ -85,6 +85,15 @@ def host() -> Isa:
     return next((isa for isa in sets if isa.name == wanted), sets[0])
 
 
+def power_of_two(count: int) -> int:
+    """Return the least power of two that is not less: lanes that LLVM has no trouble with.
+
+    It takes minutes over shuffles between vectors of some other lengths, and widens the elements
+    of int8 vectors that it multiplies.
+    """
+    return 1 << (count - 1).bit_length()
+
+
 def _features() -> set[str]:
     """Return the names of the processor features that LLVM may use."""
     text = os.environ.get("NUMBA_CPU_FEATURES")

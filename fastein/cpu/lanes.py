@@ -48,11 +48,12 @@ def truth(builder: Any, value: Any) -> Any:
     return builder.zext(builder.icmp_unsigned("!=", value, zero), value.type)
 
 
-def lanes_of(builder: Any, value: Any, lanes: Iterable[int]) -> Any:
-    """Return some lanes of a vector of elements."""
+def lanes_of(builder: Any, value: Any, lanes: Iterable[int], count: int = 0) -> Any:
+    """Return some lanes of a vector of elements, undefined ones behind them up to `count`."""
     if isinstance(value.type, ir.LiteralStructType):
-        return complex_of(builder, *(picked(builder, x, lanes) for x in parts_of(builder, value)))
-    return picked(builder, value, lanes)
+        parts = [picked(builder, x, lanes, count=count) for x in parts_of(builder, value)]
+        return complex_of(builder, *parts)
+    return picked(builder, value, lanes, count=count)
 
 
 def joined(builder: Any, first: Any, second: Any) -> Any:
@@ -70,8 +71,13 @@ def lane_of(builder: Any, value: Any, lane: int = 0) -> Any:
     return builder.extract_element(value, _I32(lane))
 
 
-def picked(builder: Any, vector: Any, lanes: Iterable[int], other: Any = None) -> Any:
-    """Return the chosen lanes of a vector, or of two laid end to end."""
+def picked(
+    builder: Any, vector: Any, lanes: Iterable[int], other: Any = None, count: int = 0
+) -> Any:
+    """Return the chosen lanes of a vector, or of two laid end to end, and undefined ones behind."""
     chosen = list(lanes)
+    if other is None:
+        other = ir.Constant(vector.type, ir.Undefined)
+    chosen += [vector.type.count] * (count - len(chosen))
     mask = ir.VectorType(_I32, len(chosen))(chosen)
-    return builder.shuffle_vector(vector, vector if other is None else other, mask)
+    return builder.shuffle_vector(vector, other, mask)

@@ -291,7 +291,7 @@ def _multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     if isinstance(dtype, types.Boolean):
         return builder.and_(x, y)
     if isinstance(dtype, types.Integer):
-        return builder.mul(x, y)
+        return _byte_products(builder, x, y) if dtype.bitwidth == 8 else builder.mul(x, y)
     if isinstance(dtype, types.Float):
         return builder.fmul(x, y, flags=PRODUCT_FLAGS)
     # Unfused, so that z * conj(z) has an imaginary part of exactly 0, as in NumPy.
@@ -299,6 +299,25 @@ def _multiply(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     real = builder.fsub(builder.fmul(xr, yr), builder.fmul(xi, yi))
     imag = builder.fadd(builder.fmul(xr, yi), builder.fmul(xi, yr))
     return complex_of(builder, real, imag)
+
+
+def _byte_products(builder: Any, x: Any, y: Any) -> Any:
+    """Return the products of bytes, which no processor has: of vectors, as words.
+
+    Of the bytes of half a vector LLVM would make a whole vector of words on processors with
+    AVX-512; whole ones it multiplies as well as this does.
+    """
+    if not (isinstance(x.type, ir.VectorType) and x.type.count in (16, 32)):
+        return builder.mul(x, y)
+    words = ir.VectorType(_I16, x.type.count // 2)
+
+    def all_of(number: int) -> Any:
+        return words([number] * words.count)
+
+    left, right = builder.bitcast(x, words), builder.bitcast(y, words)
+    even = builder.and_(builder.mul(left, right), all_of(0x00FF))
+    odd = builder.mul(builder.lshr(left, all_of(8)), builder.and_(right, all_of(0xFF00)))
+    return builder.bitcast(builder.or_(even, odd), x.type)
 
 
 def _alike(builder: Any, sig: Any, args: Any) -> list[Any]:

@@ -5,6 +5,7 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from .tile_lines import GOES_BEFORE, GOES_ON, put_lines, store_past_caches
 from .tile_scatter import LANES, add, intrinsic_of
 from .vectors import I8, I32, I64, as_it_is, intrinsic, prefetch
 
-ASSIGN, ADD, STREAM = range(3)
+ASSIGN, ADD, STREAM = WAYS = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
 
 
@@ -106,9 +107,9 @@ def tile(shape: Tile) -> Any:
 
 
 def _emitter(builder: Any, shape: Tile, kind: int) -> _Emitter:
-    part, ways = shape, [ASSIGN, ADD, STREAM]
+    part, ways = shape, WAYS
     if kind > HALF:  # it goes to the spare tile
-        part, ways = part.replace(columns=shape.columns // 2), [ASSIGN]
+        part, ways = part.replace(columns=shape.columns // 2), WAYS[:1]
     vectors = kind % HALF
     if vectors == NARROW:
         part, vectors = part.replace(vector_bytes=shape.vector_bytes // 2), 3
@@ -119,7 +120,7 @@ class _Emitter:
     """Emits one tile at the builder's place."""
 
     def __init__(
-        self, builder: Any, shape: Tile, vectors: int, whole: Tile, ways: list[int]
+        self, builder: Any, shape: Tile, vectors: int, whole: Tile, ways: Sequence[int]
     ) -> None:
         arithmetic = shape.arithmetic
         self.builder = builder

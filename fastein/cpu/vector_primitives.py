@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from fastein.cpu import primitives
 from fastein.cpu.elements import ELEMENTS
-from fastein.cpu.isa import host
+from fastein.cpu.isa import host, power_of_two
 from fastein.cpu.lanes import joined, lane_of, lanes_of, spread
 from fastein.cpu.primitives import elements_of
 from fastein.cpu.transposition import LANE, Transposition
@@ -68,11 +68,13 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
 
     `digits` says which, as ``"sizexstep ..."``, outermost first: ``"2x9 3x3 3x0"`` are the elements
     that loops of 2, 3 and 3 iterations meet at 9, 3 and 0 elements an iteration, from `first` on.
+    Undefined lanes behind them make it a power of two.
     """
     places = [first.literal_value]
     for digit in digits.literal_value.split():
         size, step = map(int, digit.split("x"))
         places = [place + number * step for place in places for number in range(size)]
+    lanes = power_of_two(len(places))
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         emit = _emitter(context, builder, pointer.dtype)
@@ -80,37 +82,41 @@ def picked(typingctx: Any, pointer: Any, first: Any, digits: Any) -> Any:
         # converted once, not for each pick
         vector = _element(context, builder, pointer.dtype, every)
         if pointer.lanes == 1 and not isinstance(vector.type, ir.VectorType):  # but an element
-            return vector if len(places) == 1 else spread(builder, vector, len(places))
-        if len(places) == 1:
+            return vector if lanes == 1 else spread(builder, vector, lanes)
+        if lanes == 1:
             return lane_of(builder, vector, places[0])
-        return lanes_of(builder, vector, places)
+        return lanes_of(builder, vector, places, lanes)
 
-    return elements_of(pointer.dtype, len(places))(pointer, first, digits), lower
+    return elements_of(pointer.dtype, lanes)(pointer, first, digits), lower
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def every(typingctx: Any, vector: Any, first: Any, step: Any) -> Any:
-    """Return the lanes of a vector that lie `step` apart, from `first` on."""
-    lanes = range(first.literal_value, vector.lanes, step.literal_value)
+def every(typingctx: Any, vector: Any, first: Any, step: Any, count: Any) -> Any:
+    """Return so many lanes of a vector that lie `step` apart, from `first` on.
+
+    Undefined lanes behind them make it a power of two.
+    """
+    places = [first.literal_value + n * step.literal_value for n in range(count.literal_value)]
+    lanes = power_of_two(len(places))
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if len(lanes) == 1:
-            return lane_of(builder, args[0], lanes[0])
-        return lanes_of(builder, args[0], lanes)
+        if lanes == 1:
+            return lane_of(builder, args[0], places[0])
+        return lanes_of(builder, args[0], places, lanes)
 
-    return elements_of(vector.dtype, len(lanes))(vector, first, step), lower
+    return elements_of(vector.dtype, lanes)(vector, first, step, count), lower
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def padded(typingctx: Any, vector: Any, lanes: Any) -> Any:
-    """Return a vector with more lanes behind its own, whatever is in them."""
-    wider = elements_of(vector.dtype, lanes.literal_value)
+def resized(typingctx: Any, vector: Any, lanes: Any) -> Any:
+    """Return the first lanes of a vector, or all of them and undefined ones behind."""
+    found = elements_of(vector.dtype, lanes.literal_value)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         value = args[0] if vector.lanes > 1 else spread(builder, args[0], 1)
-        return lanes_of(builder, value, [min(k, vector.lanes - 1) for k in range(wider.lanes)])
+        return lanes_of(builder, value, range(min(found.lanes, vector.lanes)), found.lanes)
 
-    return wider(vector, lanes), lower
+    return found(vector, lanes), lower
 
 
 @intrinsic  # type: ignore[untyped-decorator]
