@@ -7,7 +7,7 @@ from test_contraction import ISAS, TOLERANCE, check, nest_of
 
 from fastein import config, einsum, explain
 from fastein.cpu import abreast, contraction
-from fastein.cpu.contraction import roles
+from fastein.cpu.axis_roles import roles
 from fastein.cpu.tile import ABREAST, source, tile_for
 
 DTYPES = ["float32", "float64", "complex64", "complex128", "int32", "uint16", "int64"]

@@ -15,8 +15,9 @@ from fastein import config, einsum, explain
 from fastein._nest import build
 from fastein.cpu import background, engine, machine
 from fastein.cpu import contraction as model
+from fastein.cpu.axis_roles import roles
 from fastein.cpu.blocking import Blocks
-from fastein.cpu.contraction import contraction, roles
+from fastein.cpu.contraction import contraction
 from fastein.cpu.engine import engine_for, engine_of
 from fastein.cpu.isa import AVX2, AVX512, NEON, PLAIN
 from fastein.cpu.schedule import Schedule
@@ -465,6 +466,21 @@ def test_tiles_overlap_where_an_axis_ends(size):
     room = np.full((7, 11, size + 4), np.nan, np.float32)
     check("adb,cd->cab", a, b, out=room[:, 1:10, 2:-2])
     assert np.isnan(room).sum() == room.size - 7 * 9 * size
+
+
+@pytest.mark.parametrize("n", [5, 64, 200, 3000])
+@pytest.mark.parametrize("lanes", [2, 3, 8, 100])
+@pytest.mark.parametrize("threads", [1, 2, 7])
+def test_staged_results_and_their_operands_fit_the_second_cache(n, lanes, threads):
+    sizes = {"i": n, "j": n, "k": n, "b": lanes}
+    nest = nest_of("ijb,jkb->ikb", sizes, "float64")
+    plan = contraction(nest, roles(nest), threads)
+    rows, columns = plan.blocks.free
+    staged = min(lanes, plan.staged)
+    nbytes = 8 * (staged * rows * columns + (rows + columns) * plan.blocks.depth)
+    assert nbytes <= machine.caches().second or rows <= plan.tile.rows
+    blocks = -(-n // rows) * -(-n // columns) * -(-lanes // staged)
+    assert blocks >= min(threads, -(-n // plan.tile.rows) * -(-n // plan.tile.columns))
 
 
 def test_sums_along_different_axes_are_blocked_both():

@@ -7,7 +7,7 @@ import pytest
 
 from fastein import config, einsum, explain
 from fastein._nest import build
-from fastein.cpu.contraction import roles
+from fastein.cpu.axis_roles import roles
 from fastein.cpu.gemm import Multiply, matrix_layouts
 from fastein.cpu.schedule import Schedule, matrix_axes
 

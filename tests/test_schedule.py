@@ -7,7 +7,7 @@ import pytest
 
 from fastein._nest import build
 from fastein.cpu._loop_order import loop_order
-from fastein.cpu.contraction import roles
+from fastein.cpu.axis_roles import roles
 from fastein.cpu.machine import MACHINE
 from fastein.cpu.schedule import MATMUL_DTYPES, as_matrices, matrix_axes, schedule
 

@@ -13,6 +13,7 @@ from ._problem cimport (
 
 cdef enum:
     NARROW = 4      # see fastein.cpu.tile
+    LEAST_HALVED = 16   # steps of a sum of which half is worth writing a tile in two moves
 
 
 cdef Py_ssize_t tile_entries(Problem *p) noexcept nogil:
@@ -84,7 +85,7 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     cdef Py_ssize_t *vectors = places + rows
     cdef Py_ssize_t *steps = vectors + rows
     cdef Py_ssize_t words = words_of(p, depth), r
-    table[0], table[1], table[2] = rows, columns, half_of(p, j, width)
+    table[0], table[1], table[2] = rows, columns, half_of(p, j, width, depth)
     tabulate_rows(p, i, height, k, depth, out, places, vectors, steps)
     runs[rows - 1] = 1
     for r in range(rows - 2, -1, -1):
@@ -96,7 +97,8 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     tabulate_columns(p, j, width, k, depth, out_columns, steps + words, steps + 2 * words)
 
 
-cdef Py_ssize_t half_of(Problem *p, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+cdef Py_ssize_t half_of(Problem *p, Py_ssize_t begin, Py_ssize_t count,
+                        Py_ssize_t depth) noexcept nogil:
     """The column of the last tile with which half a tile begins, -1 if it takes a whole one.
 
     The last columns of a packed side are the first ones of its last panel; where tiles overlap
@@ -107,7 +109,7 @@ cdef Py_ssize_t half_of(Problem *p, Py_ssize_t begin, Py_ssize_t count) noexcept
     if s.kind == DIRECT:
         begin = max(begin, end - 1 - (end - 1) % s.free.size[s.free.rank - 1])
     left = (end - begin) % s.width
-    if left == 0 or 2 * left > s.width:
+    if left == 0 or 2 * left > s.width or depth < LEAST_HALVED:
         return -1
     if s.kind != DIRECT:
         return 0

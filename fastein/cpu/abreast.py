@@ -14,8 +14,9 @@ from __future__ import annotations
 from math import prod
 
 from .._nest import LoopNest
+from .axis_roles import Axis
 from .blocking import blocks_of
-from .contraction import STREAM_BYTES, Axis, Contraction
+from .contraction import STREAM_BYTES, Contraction
 from .isa import host
 from .tile import ABREAST, ARITHMETIC, Tile, tile_for
 

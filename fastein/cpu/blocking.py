@@ -25,6 +25,7 @@ TASKS = 4  # blocks for a thread in each stage, if they are not too small
 WIDE = 384  # rows from which threads share them if the result's columns are contiguous
 PARTIAL = 0.1  # what a panel that is not whole takes longer, in units (vectors of rows)
 BLOCK = 0.02  # what a block takes beside its panels
+ROW_PANELS = 16  # of a block whose results are staged, at most
 TABLES = 64  # bytes of offsets that come with each element of a block
 
 
@@ -119,12 +120,25 @@ def _block_cost(units: int, panel: int) -> float:
     return units + (PARTIAL if left else 0) + (BLOCK if units else 0)
 
 
-def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int) -> Blocks:
-    """Return blocks whose staged results fill a third of the second cache."""
-    most = max(caches().second // 3 // (staged * tile.result_bytes), tile.rows * tile.columns)
-    rows = min(up(extent[0], tile.vector_rows), 2 * tile.rows)
-    columns = min(max(most // rows, tile.columns), extent[1])
-    return Blocks(depth, (rows, up(columns, tile.columns)))
+def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int, least: int = 1) -> Blocks:
+    """Return the blocks for which least is packed, of which there are at least so many.
+
+    The staged results of a block, and both of its operands, fit the second cache.
+    """
+    packed = depth * tile.arithmetic.itemsize
+    result = staged * tile.result_bytes
+    best, cost = (tile.vector_rows, tile.columns), 0
+    for panels in range(1, ROW_PANELS + 1):
+        rows = up(-(-extent[0] // -(-extent[0] // (panels * tile.rows))), tile.vector_rows)
+        room = caches().second * 7 // 8 - rows * packed
+        most = max(room // (rows * result + packed) // tile.columns, 1) * tile.columns
+        row_blocks = -(-extent[0] // rows)
+        column_blocks = max(-(-extent[1] // most), -(-least // row_blocks))
+        columns = up(-(-extent[1] // column_blocks), tile.columns)
+        each = column_blocks * extent[0] + row_blocks * extent[1]
+        if panels == 1 or each < cost:
+            best, cost = (rows, columns), each
+    return Blocks(depth, best)
 
 
 def up(n: int, grain: int) -> int:

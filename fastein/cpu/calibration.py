@@ -20,7 +20,7 @@ from ..plan import Layout, Options
 from ..planner import make_plan
 from . import _cpuid
 from ._loop_order import loop_order
-from .contraction import roles
+from .axis_roles import roles
 from .machine import MACHINE, Machine
 from .rates import keep, kept
 from .schedule import Schedule, matrix_axes, schedule

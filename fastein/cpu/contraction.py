@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import NamedTuple
 
 from .._nest import LoopNest
 from ..record import Record
+from .axis_roles import Axis, Roles, by_stride, total_of
 from .blocking import Blocks, blocks_of, depth_of, staged_blocks, up
 from .isa import host
 from .machine import Machine, caches
@@ -34,21 +34,6 @@ SPLIT_TILES = 64  # of a result that threads do not share; they take parts of th
 PARTS = 32
 PART_BLOCKS = 4  # of the sum in a part, beside which adding it up is nothing
 LANES = 32  # results that interleave and are staged together, at most
-
-
-class Roles(Record):
-    """The axes of a nest of two operands by role; ``free[k]`` are those of operand k alone."""
-
-    batch: tuple[int, ...]
-    free: tuple[tuple[int, ...], tuple[int, ...]]
-    sums: tuple[int, ...]
-
-
-class Axis(NamedTuple):
-    """A loop: its size, and its strides in the rows' and the columns' operand and the result."""
-
-    size: int
-    strides: tuple[int, int, int]
 
 
 class Contraction(Record):
@@ -151,46 +136,24 @@ HOW = {
 }
 
 
-def roles(nest: LoopNest) -> Roles | None:
-    """Return the axes by role if the nest is a product of (stacks of) matrices, else None."""
-    if nest.nin != 2:
-        return None
-    first, second, _ = nest.strides
-    groups: dict[tuple[bool, bool, bool], list[int]] = {}
-    for axis, summed in enumerate(nest.summed):
-        groups.setdefault((summed, bool(first[axis]), bool(second[axis])), []).append(axis)
-    batch, rows, columns, sums = (
-        tuple(groups.pop(role, ()))
-        for role in (
-            (False, True, True),
-            (False, True, False),
-            (False, False, True),
-            (True, True, True),
-        )
-    )
-    if groups or not (rows and columns and sums):
-        return None
-    return Roles(batch, (rows, columns), sums)
-
-
 def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = None) -> Contraction:
     """Return the schedule of a nest whose axes have these roles; `form` is that of the tile."""
     itemsize = nest.itemsize
     inputs, batch, free, lanes = _sides(nest, roles)
-    extent = [_total(group) for group in free]
+    extent = [total_of(group) for group in free]
     if form is None and nest.dtype.kind in "iu" and itemsize == 2 and min(extent) > DIRECT:
         form = "pairs" if host().dots else None  # which hold all their values
     tile = tile_for(nest.dtype.name, host(), form)
     strides = [nest.strides[operand] for operand in inputs]
     summed = [Axis(nest.sizes[a], (strides[0][a], strides[1][a], 0)) for a in roles.sums]
     sums = _sums(summed, free, extent, itemsize, tile.arithmetic.steps == 1)
-    total = _total(sums)
+    total = total_of(sums)
     ways = [
         _packing(tile, side, free, extent, sums, itemsize, lanes is not None) for side in range(2)
     ]
     packing, along = zip(*ways, strict=True)
-    by_matrix = _total(batch) >= 2 * threads
-    parts = 1 if lanes is not None else _parts(tile, extent, _total(batch), total)
+    by_matrix = total_of(batch) >= 2 * threads
+    parts = 1 if lanes is not None else _parts(tile, extent, total_of(batch), total)
     grain = tile.arithmetic.steps
     if grain == 1 and 0 <= len(sums) - 2 in along:
         grain = sums[-1].size
@@ -198,7 +161,8 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     staged = 0
     if lanes is not None:
         staged = min(lanes.size, LANES)
-        shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, total, grain), staged)
+        least = -(-threads // (total_of(batch) * -(-lanes.size // staged)))
+        shared, blocks = 1, staged_blocks(tile, extent, depth_of(tile, total, grain), staged, least)
     else:
         apart = by_matrix or parts > 1
         long_columns = len(free[0]) == 1 and not symmetric  # of the result
@@ -252,10 +216,10 @@ def _sides(
         return [Axis(nest.sizes[a], (strides[0][a], strides[1][a], out[a])) for a in group]
 
     free = (
-        _by_stride(axes(roles.free[inputs[0]]), 2),
-        _by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize)),
+        by_stride(axes(roles.free[inputs[0]]), 2),
+        by_stride(axes(roles.free[inputs[1]]), 2, last=(1, itemsize)),
     )
-    batch = _by_stride(axes(roles.batch), 2)
+    batch = by_stride(axes(roles.batch), 2)
     if batch and batch[-1].strides[2] == itemsize and not any(holds_unit):
         return inputs, batch[:-1], free, batch[-1]
     return inputs, batch, free, None
@@ -269,26 +233,8 @@ def _is_symmetric(
     return (
         rows == columns
         and all(axis.strides[0] == axis.strides[1] for axis in (*batch, *sums))
-        and _total(sums) >= MIRRORED
+        and total_of(sums) >= MIRRORED
     )
-
-
-def _total(axes: Iterable[Axis]) -> int:
-    return prod([axis.size for axis in axes])
-
-
-def _by_stride(
-    axes: list[Axis], operand: int, last: tuple[int, int] | None = None
-) -> tuple[Axis, ...]:
-    """Return axes by falling stride in one operand; innermost is the one with the `last` stride.
-
-    `last` names an operand and a stride in it.
-    """
-
-    def key(axis: Axis) -> tuple[bool, int]:
-        return (last is not None and axis.strides[last[0]] == last[1], -abs(axis.strides[operand]))
-
-    return tuple(sorted(axes, key=key))
 
 
 def _sums(
@@ -313,14 +259,14 @@ def _sums(
         and any(axis.strides[side] == itemsize for axis in axes)
     ]
     if not needs:
-        return _by_stride(axes, heavier[0])
-    ordered = _by_stride(axes, heavier[0], last=(needs[0], itemsize))
+        return by_stride(axes, heavier[0])
+    ordered = by_stride(axes, heavier[0], last=(needs[0], itemsize))
     inner = ordered[-1]
     if in_parts and len(needs) == 2 and inner.strides[needs[1]] != itemsize:
         part = _part(inner.size)
         if part > 1:
             outer = Axis(inner.size // part, tuple([part * n for n in inner.strides]))  # type: ignore[arg-type]
-            rest = _by_stride([*ordered[:-1], outer], heavier[0], last=(needs[1], itemsize))
+            rest = by_stride([*ordered[:-1], outer], heavier[0], last=(needs[1], itemsize))
             return (*rest, Axis(part, inner.strides))
     return ordered
 
@@ -354,14 +300,14 @@ def _packing(
     few = extent[1 - side] <= DIRECT and not converts and not always
     unit = (tile.vector_rows, tile.columns)[side]
     # Tiles may overlap where the innermost axis ends, if they are not added to what is there.
-    once = _total(sums) == depth_of(tile, _total(sums), 1)
+    once = total_of(sums) == depth_of(tile, total_of(sums), 1)
     whole = inner.size % unit == 0 or (once and inner.size >= unit)
     if side == 0:
         in_runs = inner.strides[0] == itemsize
         direct = few and in_runs and whole
     else:
         in_runs = inner.strides[1] == itemsize
-        near = in_runs or along == len(sums) - 1 or extent[1] * _total(sums) * itemsize <= NEAR
+        near = in_runs or along == len(sums) - 1 or extent[1] * total_of(sums) * itemsize <= NEAR
         direct = few and near and whole
     if direct:
         return "direct", -1
@@ -416,7 +362,7 @@ def computes(nest: LoopNest, roles: Roles) -> bool:
 def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> float:
     """Estimated time on one core."""
     tile = plan.tile
-    rows, columns, total, matrices = map(_total, (*plan.free, plan.sums, plan.batch))
+    rows, columns, total, matrices = map(total_of, (*plan.free, plan.sums, plan.batch))
     vectors: float = -(-rows // tile.vector_rows)
     if tile.has_narrow and tile.vector_rows < rows <= tile.vector_rows * 3 // 2:
         vectors = 1.5  # three half vectors
@@ -429,7 +375,7 @@ def contraction_seconds(nest: LoopNest, plan: Contraction, machine: Machine) -> 
     if plan.lanes is not None:
         matrices *= plan.lanes.size
     if plan.rest is not None:
-        matrices += _total(plan.rest[1].batch)
+        matrices += total_of(plan.rest[1].batch)
     return CALL_SECONDS + matrices * (MATRIX_SECONDS + cycles * machine.cycle)
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from .._nest import LoopNest
 from ..record import Record
-from .contraction import Contraction, contraction, contraction_seconds, roles
+from .axis_roles import roles
+from .contraction import Contraction, contraction, contraction_seconds
 from .isa import host
 from .machine import MACHINE, Machine
 from .tile import DOTS

@@ -28,7 +28,8 @@ from ..forks import no_fork
 from ..record import Record
 from ._loop_order import loop_order
 from .abreast import abreast
-from .contraction import Contraction, Roles, computes, contraction, contraction_seconds, roles
+from .axis_roles import Roles, roles
+from .contraction import Contraction, computes, contraction, contraction_seconds
 from .isa import SMALL
 from .machine import MACHINE, Machine
 from .permutation import Permutation, permutation, permutation_seconds
