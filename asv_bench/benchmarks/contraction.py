@@ -43,7 +43,8 @@ ATTENTION = {
 }
 
 
-BATCHES = ("16 x 4000", "64 x 200", "256 x 8", "200 x 3")  # rows, columns and steps, and how many matrices
+# rows, columns and steps, and how many matrices
+BATCHES = ("16 x 4000", "64 x 200", "256 x 8", "200 x 3")
 
 
 def _tccg():
