@@ -24,6 +24,13 @@ SIZES = (16, 32, 64, 128, 256, 512, 768, 1024, 1536, 2048)
 FLOATS = ("float32", "float64", "complex64", "complex128", "float16")
 INTEGERS = ("int8", "int16", "int32", "int64", "bool")
 EINSUMS = ["fastein", "numpy optimize=True"]
+HALF_EMPTY = (68, 76, 84, 92, 100)  # the last columns fill half a tile
+# With prime extents: no line of the result belongs to one tile alone.
+ODD = {
+    "aebd,ce->dcba": "a=97 b=83 c=23 d=97 e=97",
+    "afbce,df->edcba": "a=47 b=37 c=37 d=23 e=47 f=47",
+    "cadg,bgfe->fedcba": "a=23 b=19 c=19 d=19 e=23 f=19 g=23",
+}
 
 ATTENTION = {
     "bhqd,bhkd->bhqk": "b=32 h=8 q=64 k=64 d=64",
@@ -36,7 +43,8 @@ ATTENTION = {
 }
 
 
-BATCHES = ("16 x 4000", "64 x 200", "256 x 8")  # rows, columns and steps, and how many matrices
+# rows, columns and steps, and how many matrices
+BATCHES = ("16 x 4000", "64 x 200", "256 x 8", "200 x 3")
 
 
 def _tccg():
@@ -151,6 +159,22 @@ class Tccg(_Share):
 
     def setup(self, peaks, equation, einsum):
         self.prepare(equation, _sizes(TCCG[equation]), "float32", einsum)
+
+
+class HalfEmpty(Squares):
+    """Squares whose last columns fill half a register tile."""
+
+    params = (list(HALF_EMPTY), ["float32", "float64"], EINSUMS)
+
+
+class Odd(_Share):
+    """Short sums of prime extents, whose results are written by lines that tiles fill together."""
+
+    params = (list(ODD), EINSUMS)
+    param_names = ("equation", "einsum")
+
+    def setup(self, peaks, equation, einsum):
+        self.prepare(equation, _sizes(ODD[equation]), "float32", einsum)
 
 
 class Attention(_Share):
