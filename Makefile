@@ -55,7 +55,8 @@ sanitize: $(VENV)/.checks
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    PYTHONMALLOC=malloc PYTHONPATH=build/sanitized/lib $(BIN)/python -P $(CHECK)
+	    PYTHONMALLOC=malloc PYTHONSAFEPATH=1 PYTHONPATH='$(CURDIR)/build/sanitized/lib' \
+	    $(BIN)/python $(CHECK)
 	PYTHONMALLOC=debug $(BIN)/python $(CHECK)
 
 fuzz: $(VENV)/.checks

@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from . import __version__
 from .config import config
 from .errors import EinsumError
+
+if TYPE_CHECKING:
+    from ._parser import Subscripts
 
 DTYPES = ("float64", "float32", "complex128", "complex64")
 
@@ -145,27 +148,56 @@ def _dtype_steps(dtypes: Iterable[str]) -> Iterator[Step]:
 
 
 def _equation_steps(lines: Iterable[str], dtypes: Iterable[str]) -> Iterator[Step]:
+    """Yield what prepares the call on each line for each dtype; each line must make sense."""
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
-        try:
-            shapes = [_shape(word) for word in words[1:]]
-        except ValueError:
-            raise EinsumError(
-                f"line {number}: shapes are sizes with an x between, such as 3x4, and () for a "
-                f"scalar: {line.strip()!r}"
-            ) from None
+        with _mistakes_in(number):
+            shapes = _shapes(words[0], words[1:])
         for dtype in dtypes:
             yield f"{words[0]} of {dtype}", _planning(number, words[0], shapes, dtype)
 
 
-def _shape(word: str) -> tuple[int, ...]:
-    return () if word == "()" else tuple(int(size) for size in word.split("x"))
+@contextmanager
+def _mistakes_in(line: int) -> Iterator[None]:
+    try:
+        yield
+    except (EinsumError, TypeError) as reason:
+        raise EinsumError(f"line {line}: {reason}") from None
+
+
+def _shapes(equation: str, words: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return the operands' shapes, from the words behind their equation."""
+    from ._parser import parse
+    from .equation import bind, expand
+
+    subscripts = parse(equation)
+    try:
+        shapes = [() if word == "()" else tuple(map(int, word.split("x"))) for word in words]
+    except ValueError:
+        shapes = []
+    if len(shapes) != len(subscripts.terms):
+        raise EinsumError(
+            f"behind {equation!r} belongs the shape of each operand, and nothing else: sizes with "
+            f"an x between, () for a scalar; such as\n    {_example(subscripts)}"
+        )
+    bind(expand(subscripts, shapes), shapes)
+    return shapes
+
+
+def _example(subscripts: Subscripts) -> str:
+    """Return a line as it should be: the equation, and shapes that fit it."""
+    sizes: dict[Hashable, str] = {}
+    shapes = [
+        "x".join([sizes.setdefault(x, f"{len(sizes) + 2}0") for x in term if x is not ...])
+        for term in subscripts.terms
+    ]
+    return " ".join([subscripts.text, *[shape or "()" for shape in shapes]])
 
 
 def _planning(
-    line: int, equation: str, shapes: list[tuple[int, ...]], dtype: str
+    line: int, equation: str, shapes: Iterable[tuple[int, ...]], dtype: str
 ) -> Callable[[], object]:
     """Return what makes the executable of a call, and so its kernels, without an array."""
 
@@ -174,14 +206,11 @@ def _planning(
 
         from ._dispatch import normalised_options, plan_for
         from .cpu.target import CPU
-        from .plan import Layout
+        from .explanation import c_ordered
 
-        kind = np.dtype(dtype)
-        layouts = [Layout(s, np.empty(s, kind).strides, kind) for s in shapes]
-        try:
-            plan = plan_for(equation, tuple(layouts), None, normalised_options())
-        except EinsumError as reason:
-            raise EinsumError(f"line {line}: {reason}") from None
+        with _mistakes_in(line):
+            layouts = tuple([c_ordered(shape, np.dtype(dtype)) for shape in shapes])
+            plan = plan_for(equation, layouts, None, normalised_options())
         return CPU.executable(plan)
 
     return build

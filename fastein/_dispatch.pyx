@@ -3,7 +3,7 @@
 """The call path: find the plan of a call, or make it; run it.
 
 A call whose operands are arrays and whose plan is cached runs at once, without parsing anything.
-Every other kind of argument comes to the same through `_general`.
+Every other kind of argument comes to the same through `_operands.general`.
 """
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint64_t
@@ -12,13 +12,14 @@ from numpy cimport ndarray
 
 import numpy as np
 
-from ._parser import parse, parse_key, sublist_key
+from ._overlap cimport overlap
+from ._parser import parse, parse_key
 from ._plan_cache cimport Entry, find, generation, outdate, remember, sights
 from ._plan_cache import clear_plans
-from .config import numpy_einsum, on_change, settings
+from .config import on_change, settings
 from .cpu._runtime cimport Executable
 from .cpu._simple cimport Recipe, simple, stand_in
-from .errors import EinsumError, NoArrayError
+from .errors import EinsumError
 from .forks import no_fork
 
 cnp.import_array()
@@ -39,7 +40,7 @@ cdef dict _by_threads = {}  # these two, for each number of threads
 cdef Py_ssize_t _threads = 0
 cdef tuple _other_settings = None
 cdef object _target = None
-cdef object _operands = None  # the module, once a call has needed it
+cdef object _general = None  # what answers other arguments than arrays, once it is needed
 cdef bint _may_be_simple = settings.jit != "always"
 
 
@@ -122,6 +123,7 @@ optimize='auto', strict=False)
     cdef Entry entry
     cdef bint exact
     cdef object options
+    global _general
     if count >= 1 and type(operands[0]) is str:
         exact = out is None or type(out) is ndarray
         for k in range(1, count + 1):
@@ -133,13 +135,16 @@ optimize='auto', strict=False)
                     and strict is False):
                 options = _defaults
             else:
-                options = _options(dtype, order, casting, optimize, strict)
+                options = options_of(dtype, order, casting, optimize, strict)
             entry = find(operands[0], operands, 1, out, options)
             if entry is not None:
                 if out is None:
                     return entry.executable.run(operands, 1, None)
                 return into(entry, operands, 1, out)
-            return _answer(operands[0], operands[1:], out, options)
+            return answer(operands[0], operands[1:], out, options)
+    if _general is None:
+        with no_fork:
+            from ._operands import general as _general
     return _general(operands, out, dtype, order, casting, optimize, strict)
 
 
@@ -151,37 +156,13 @@ cdef object into(Entry entry, tuple operands, Py_ssize_t first, object out):
     for k in range(first, PyTuple_GET_SIZE(operands)):
         if overlap(<ndarray>PyTuple_GET_ITEM(operands, k), <ndarray>out):
             fresh = np.empty_like(out, subok=False)
-            _answer(entry.subscripts, operands[first:], fresh, entry.options)
+            answer(entry.subscripts, operands[first:], fresh, entry.options)
             np.copyto(out, fresh)
             return out
     return entry.executable.run(operands, first, out)
 
 
-cdef bint overlap(ndarray a, ndarray b) noexcept:
-    """Whether the address ranges of two arrays meet."""
-    cdef uint64_t a_low, a_high, b_low, b_high
-    bounds(a, &a_low, &a_high)
-    bounds(b, &b_low, &b_high)
-    return a_low < b_high and b_low < a_high
-
-
-cdef void bounds(ndarray array, uint64_t *low, uint64_t *high) noexcept:
-    cdef int k
-    cdef Py_ssize_t reach
-    low[0] = <uint64_t>cnp.PyArray_DATA(array)
-    high[0] = low[0] + cnp.PyArray_ITEMSIZE(array)
-    for k in range(cnp.PyArray_NDIM(array)):
-        if cnp.PyArray_DIM(array, k) == 0:
-            high[0] = low[0]
-            return
-        reach = (cnp.PyArray_DIM(array, k) - 1) * cnp.PyArray_STRIDE(array, k)
-        if reach < 0:
-            low[0] += reach
-        else:
-            high[0] += reach
-
-
-cdef object _answer(object subscripts, tuple operands, object out, object options):
+cdef object answer(object subscripts, tuple operands, object out, object options):
     """Answer a call whose operands are arrays, making its plan if there is none."""
     cdef Entry entry = find(subscripts, operands, 0, out, options)
     cdef Executable executable = None
@@ -203,7 +184,7 @@ cdef object _answer(object subscripts, tuple operands, object out, object option
             if executable is None and not recipe.is_view:
                 converted = _converted(subscripts, operands, out, options)
                 if converted is not None:
-                    return _answer(subscripts, converted, out, options)
+                    return answer(subscripts, converted, out, options)
         if executable is None:
             executable = _planned(subscripts, operands, out, options)
         if lasts:
@@ -320,87 +301,9 @@ cdef Names _names(object subscripts, tuple operands):
     return names
 
 
-# --- arguments ------------------------------------------------------------------------------
+# --- keywords -------------------------------------------------------------------------------
 
-cdef object _general(tuple arguments, object out, object dtype, object order, object casting,
-                     object optimize, object strict):
-    """The call with any kind of argument."""
-    global _operands
-    cdef object subscripts
-    cdef tuple operands
-    cdef Py_ssize_t terms
-    if len(arguments) < 2:
-        raise EinsumError("einsum needs the subscripts and at least one operand")
-    if _operands is None:
-        with no_fork:
-            from . import _operands
-    if _operands.are_on_device(arguments, out):
-        from fastein_cuda.dispatch import einsum as on_device
-
-        return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
-                         optimize=optimize, strict=strict)
-    if _operands.are_foreign(arguments, out):
-        return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
-    if out is not None and not isinstance(out, ndarray):
-        raise TypeError(f"out must be an array, not {type(out).__name__}")
-    if isinstance(arguments[0], (str, bytes)):
-        subscripts = _text(arguments[0])
-        given = arguments[1:]
-        if _operands.is_list_of_operands(given) and _operands.are_foreign(tuple(given[0]), out):
-            return _by_their_owner((subscripts, *given[0]), out, dtype, order, casting, optimize,
-                                   strict)
-        options = _options(dtype, order, casting, optimize, strict)
-        try:
-            operands = _operands.as_arrays(given, subscripts)
-            return _answer(subscripts, operands, out, options)
-        except NoArrayError:  # a ragged list is no array, but may be a list of operands
-            terms = subscripts.count(",") + 1
-            if not _operands.is_list_of_operands(given) or (len(given[0]) != terms and terms == 1):
-                raise
-        except EinsumError:
-            if not _operands.is_list_of_operands(given):
-                raise
-        return _answer(subscripts, _operands.as_arrays(given[0], subscripts), out, options)
-    subscripts, given = sublist_key(arguments)
-    options = _options(dtype, order, casting, optimize, strict)
-    if optimize is False:
-        _check_letters(subscripts)
-    return _answer(subscripts, _operands.as_arrays(given, None), out, options)
-
-
-cdef int _check_letters(tuple key) except -1:
-    """``optimize=False`` asks for NumPy to the letter: its sublists have 52 labels."""
-    terms, output = key
-    for term in (*terms, output or ()):
-        for label in term:
-            if type(label) is int and label > 51:
-                raise EinsumError(
-                    f"label {label} is not in 0 to 51, which is all that sublists may have with "
-                    "optimize=False (as in NumPy)")
-    return 0
-
-
-cdef str _text(object subscripts):
-    """Subscripts as an exact str."""
-    if isinstance(subscripts, bytes):
-        return parse(subscripts).text
-    return str.__str__(subscripts)  # of a subclass the characters, not what it shows itself as
-
-
-cdef object _by_their_owner(tuple arguments, object out, object dtype, object order,
-                            object casting, object optimize, object strict):
-    """Let NumPy's dispatch find who answers, with the keywords that the caller gave."""
-    given = {"out": out, "dtype": dtype, "order": order, "casting": casting, "optimize": optimize,
-             "strict": strict}
-    usual = {"out": None, "dtype": None, "order": "K", "casting": "safe", "optimize": "auto",
-             "strict": False}
-    return numpy_einsum(*arguments, **{
-        name: value for name, value in given.items()
-        if value is not usual[name] and not (type(value) is str and value == usual[name])
-    })
-
-
-cdef object _options(object dtype, object order, object casting, object optimize, object strict):
+cdef object options_of(object dtype, object order, object casting, object optimize, object strict):
     """The one object that stands for these keywords in cache keys."""
     key = (dtype, order, casting, _kinds(optimize, 2), optimize, strict)
     try:

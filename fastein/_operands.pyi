@@ -2,6 +2,15 @@ from typing import Any
 
 import numpy as np
 
+def general(
+    arguments: tuple[Any, ...],
+    out: Any,
+    dtype: Any,
+    order: Any,
+    casting: Any,
+    optimize: Any,
+    strict: Any,
+) -> Any: ...
 def as_arrays(given: Any, text: str | None) -> tuple[np.ndarray[Any, Any], ...]: ...
 def as_array(given: Any, number: int, text: str | None) -> np.ndarray[Any, Any]: ...
 def is_list_of_operands(given: tuple[Any, ...]) -> bool: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # cython: initializedcheck=False
-"""What may be given as an operand: arrays, what becomes one, and what others answer for.
+"""Calls with any kind of argument: arrays, what becomes one, and what others answer for.
 
 Loaded with the first call that has something else than NumPy's arrays.
 """
@@ -9,6 +9,9 @@ from numpy cimport ndarray
 
 import numpy as np
 
+from ._dispatch cimport answer, options_of
+from ._parser import parse, sublist_key
+from .config import numpy_einsum
 from .errors import EinsumError, NoArrayError, compose
 
 cdef extern from "Python.h":
@@ -29,6 +32,82 @@ cdef frozenset _ALWAYS_ON_DEVICE = frozenset({"cupy", "fastein_cuda"})
 cdef frozenset _CUDA_DEVICES = frozenset({2, 13})  # kDLCUDA and kDLCUDAManaged of DLPack
 cdef frozenset _PLAIN = frozenset({list, tuple, str, bytes, int, float, complex, bool})
 
+
+def general(tuple arguments, object out, object dtype, object order, object casting,
+            object optimize, object strict):
+    """The call with any kind of argument."""
+    cdef object subscripts
+    cdef tuple operands
+    cdef Py_ssize_t terms
+    if len(arguments) < 2:
+        raise EinsumError("einsum needs the subscripts and at least one operand")
+    if are_on_device(arguments, out):
+        from fastein_cuda.dispatch import einsum as on_device
+
+        return on_device(*arguments, out=out, dtype=dtype, order=order, casting=casting,
+                         optimize=optimize, strict=strict)
+    if are_foreign(arguments, out):
+        return _by_their_owner(arguments, out, dtype, order, casting, optimize, strict)
+    if out is not None and not isinstance(out, ndarray):
+        raise TypeError(f"out must be an array, not {type(out).__name__}")
+    if isinstance(arguments[0], (str, bytes)):
+        subscripts = _text(arguments[0])
+        given = arguments[1:]
+        if is_list_of_operands(given) and are_foreign(tuple(given[0]), out):
+            return _by_their_owner((subscripts, *given[0]), out, dtype, order, casting, optimize,
+                                   strict)
+        options = options_of(dtype, order, casting, optimize, strict)
+        try:
+            operands = as_arrays(given, subscripts)
+            return answer(subscripts, operands, out, options)
+        except NoArrayError:  # a ragged list is no array, but may be a list of operands
+            terms = subscripts.count(",") + 1
+            if not is_list_of_operands(given) or (len(given[0]) != terms and terms == 1):
+                raise
+        except EinsumError:
+            if not is_list_of_operands(given):
+                raise
+        return answer(subscripts, as_arrays(given[0], subscripts), out, options)
+    subscripts, given = sublist_key(arguments)
+    options = options_of(dtype, order, casting, optimize, strict)
+    if optimize is False:
+        _check_letters(subscripts)
+    return answer(subscripts, as_arrays(given, None), out, options)
+
+
+cdef int _check_letters(tuple key) except -1:
+    """``optimize=False`` asks for NumPy to the letter: its sublists have 52 labels."""
+    terms, output = key
+    for term in (*terms, output or ()):
+        for label in term:
+            if type(label) is int and label > 51:
+                raise EinsumError(
+                    f"label {label} is not in 0 to 51, which is all that sublists may have with "
+                    "optimize=False (as in NumPy)")
+    return 0
+
+
+cdef str _text(object subscripts):
+    """Subscripts as an exact str."""
+    if isinstance(subscripts, bytes):
+        return parse(subscripts).text
+    return str.__str__(subscripts)  # of a subclass the characters, not what it shows itself as
+
+
+cdef object _by_their_owner(tuple arguments, object out, object dtype, object order,
+                            object casting, object optimize, object strict):
+    """Let NumPy's dispatch find who answers, with the keywords that the caller gave."""
+    given = {"out": out, "dtype": dtype, "order": order, "casting": casting, "optimize": optimize,
+             "strict": strict}
+    usual = {"out": None, "dtype": None, "order": "K", "casting": "safe", "optimize": "auto",
+             "strict": False}
+    return numpy_einsum(*arguments, **{
+        name: value for name, value in given.items()
+        if value is not usual[name] and not (type(value) is str and value == usual[name])
+    })
+
+
+# --- what there is ----------------------------------------------------------------------------
 
 cpdef tuple as_arrays(object given, object text):
     """All operands as base-class arrays; `text` is the equation, for errors."""

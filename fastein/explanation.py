@@ -162,20 +162,30 @@ def _is_shape(given: Any) -> bool:
 def _layout(given: Any, dtype: Any, number: int, text: str) -> Layout:
     """The layout of an operand, or of a C-ordered array of the given shape."""
     if _is_shape(given):
-        shape = tuple([int(n) for n in given])
-        if any(n < 0 for n in shape):
-            raise EinsumError(f"a shape has no negative sizes: {shape}")
         kind = np.dtype(np.float64 if dtype is None else dtype)
-        if kind.itemsize * prod([max(n, 1) for n in shape]) > sys.maxsize:
-            raise EinsumError(f"an operand of shape {shape} is too big for memory")
-        strides = [kind.itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
-        return Layout(shape, tuple(strides), kind)
+        return c_ordered(tuple([int(n) for n in given]), kind)
     if lies_on_device(given):
         from fastein_cuda.arrays import operand_of
 
         return operand_of(given).layout
     array = as_array(given, number, text)
     return Layout(array.shape, array.strides, array.dtype, array.flags.aligned)
+
+
+def c_ordered(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+    """The layout of an array of this shape that lies in C order.
+
+    Raises
+    ------
+    EinsumError
+        If there can be no such array.
+    """
+    if any(n < 0 for n in shape):
+        raise EinsumError(f"a shape has no negative sizes: {shape}")
+    if dtype.itemsize * prod([max(n, 1) for n in shape]) > sys.maxsize:
+        raise EinsumError(f"an operand of shape {shape} is too big for memory")
+    strides = [dtype.itemsize * prod(shape[k + 1 :]) for k in range(len(shape))]
+    return Layout(shape, tuple(strides), dtype)
 
 
 def _shapes(plan: Plan) -> list[str]:

@@ -17,7 +17,7 @@ from fastein.cpu import background, engine, machine
 from fastein.cpu import contraction as model
 from fastein.cpu.blocking import Blocks
 from fastein.cpu.contraction import contraction, roles
-from fastein.cpu.engine import engine_of
+from fastein.cpu.engine import engine_for, engine_of
 from fastein.cpu.isa import AVX2, AVX512, NEON, PLAIN
 from fastein.cpu.schedule import Schedule
 from fastein.cpu.tile import ARITHMETIC, Tile, kernel, source, tile_for
@@ -105,6 +105,18 @@ def test_sizes_around_the_edges_of_the_tile(dtype):
     ):
         a, b = numbers(dtype, (columns + 1, 11)), numbers(dtype, (11, rows + 1), 1)
         check("ij,jk->ik", a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("columns", [3, 4, 11, 12, 76, 131, 132])
+def test_the_last_columns_that_fill_half_a_tile(dtype, columns):
+    for rows, steps in ((15, 30), (49, 30), (88, 9), (140, 700)):
+        b, a = numbers(dtype, (steps, rows)), numbers(dtype, (columns, steps), 1)
+        room = np.full((columns + 2, rows + 3), np.nan, dtype)
+        check("ij,jk->ik", a, b, out=room[1:-1, 1:-2])
+        assert np.isnan(room).sum() == room.size - columns * rows
+        check("ji,jk->ik", a.T.copy(), b)
+        check("ij,kj->ik", a, b.T.copy())
 
 
 # Where the batch holds the result's unit stride, results interleave: attention's logits do
@@ -246,7 +258,7 @@ def run(equation, a, b, threads=1, **changes):
         result.strides,
     )
     plan = contraction(nest, roles(nest), threads).replace(**changes)
-    own = engine_of(a.dtype.name)
+    own = engine_for(plan.tile)
     own.build()
     runner = own.runner(Schedule("contraction", nest, 1.0, False, None, plan))
     with config(num_threads=threads):

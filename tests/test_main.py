@@ -57,16 +57,40 @@ assert not {"numba", "llvmlite", "hashlib"} & set(sys.modules)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("ij,jk->ik 3x4 4xx", "line 1: shapes are sizes"),
+        ("ij,jk->ik 3x4 4xx", "line 1: .* sizes with an x between"),
+        ("ij,jk->ik 3x4 4x5 5x6", "line 1: .* the shape of each operand, and nothing else"),
+        ("ij, jk -> ik 3x4 4x5", "line 1: .* the shape of each operand"),
+        ("ij,jk->ik 3x-4 4x5", r"line 1: a shape has no negative sizes: \(3, -4\)"),
+        ("i,i 99999999999999999999 1", "line 1: .* too big for memory"),
         ("\nij,jk->ik 3x4 5x6", "line 2: label 'j'"),
         ("ij,j(->i 3x4 4", r"line 1: .*\("),
-        ("ij,jk->ik", "line 1: the subscripts have 2 terms, but 0 operands"),
+        (
+            "ij,jk->ik",
+            r"line 1: behind 'ij,jk->ik' belongs the shape .*\n +ij,jk->ik 20x30 30x40\n",
+        ),
+        ("ij-> # 3x4", r"line 1: .*\n +ij-> 20x30\n"),
+        ("...ij,,j 3x4", r"line 1: .*\n +\.\.\.ij,,j 20x30 \(\) 30\n"),
     ],
 )
 def test_mistakes_in_a_file_are_told(store, tmp_path, capsys, text, says):
     (tmp_path / "equations").write_text(text)
     assert main(["warmup", str(tmp_path / "equations"), "--dtypes", "O"]) == 2
-    assert re.search(says, capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(says, said)
+    assert "Traceback" not in said
+
+
+def test_mistakes_are_told_before_anything_is_compiled(store, tmp_path, capsys):
+    (tmp_path / "equations").write_text("ij->ji 3x4\nij,jk->ik\n")
+    assert main(["warmup", str(tmp_path / "equations")]) == 2
+    assert capsys.readouterr().err.startswith("fastein: line 2: ")
+    assert not store.sizes()
+
+
+def test_dtypes_that_cannot_be_summed(store, tmp_path, capsys):
+    (tmp_path / "equations").write_text("i,i-> 4 4\n")
+    assert main(["warmup", "--dtypes", "M8[s]", str(tmp_path / "equations")]) == 2
+    assert "fastein: line 1: " in capsys.readouterr().err
 
 
 def test_no_such_file(store, tmp_path, capsys):

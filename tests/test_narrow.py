@@ -140,6 +140,16 @@ def test_forms_of_integers(monkeypatch):
     assert chosen(monkeypatch, AVX512_VNNI, "int64", rows=100) == []
 
 
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_pairs_serve_all_integers_of_16_bits(monkeypatch, dtype):
+    monkeypatch.setattr(model, "host", lambda: AVX512_VNNI)
+    large, small = (schedule(nest_of(n, 70, 200, dtype), matmul=False) for n in (200, 128))
+    assert (form_of(large), form_of(small)) == ("pairs", "")
+    assert [form_of(plan) for plan in chosen(monkeypatch, AVX512_VNNI, dtype)] == ["bytes"]
+    monkeypatch.setattr(model, "host", lambda: AVX512)
+    assert form_of(schedule(nest_of(200, 70, 200, dtype), matmul=False)) == ""
+
+
 def test_bounds(monkeypatch):
     plans = {
         (dtype, form_of(plan)): plan.contraction

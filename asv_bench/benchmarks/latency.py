@@ -8,11 +8,13 @@ In the folder `asv_bench`, ``python -m benchmarks.latency`` prints the whole tab
 
     python -m benchmarks.latency --cases "ij,jk->ik f8 128" --between "work 0.2" "sleep 2"
 
-How it measures: a round is a row of calls on one thread and one on all; which comes first changes
-from round to round. Of each row the median and the ninth tenth are noted, and a figure is the
-median of these over some rounds: a moment in which somebody else has the machine, or in which it is
-slow, spoils a row and no more, while what befalls one call of ten in most rows is seen. The first
-round, in which caches and fastein find their way, does not count. Where a figure is more than 10 us
+How it measures: a round is a row of calls on one thread, one on all and one on one thread again;
+which comes first changes from round to round. Of each row the median and the ninth tenth are noted.
+A figure is the median over some rounds of the difference of two rows of one round: what slows the
+machine for a while slows both, and a moment in which somebody else has it spoils a round and no
+more, while what befalls one call of ten in most rows is seen. The first round, in which caches and
+fastein find their way, does not count. What one thread differs from itself is how far a figure can
+be trusted: it is shown beside it, and counted in the same way. Where either is more than 10 us
 behind, twice as many rounds again are taken, and the median over all of them decides whether it is
 a miss; the table shows what the first few said before it. Where Linux says that for more than a
 tenth of the time somebody waited for a CPU (/proc/pressure), others were at work, or a thread of
@@ -42,7 +44,7 @@ BETWEEN = [f"work {ms}" for ms in (0.05, 0.2, 1, 2, 10)] + [f"sleep {ms}" for ms
 EXTRA = 10e-6
 
 ROW = 20  # calls on one number of threads, before it is the other's turn
-ROUNDS = 5
+ROUNDS = 6
 SHARES = (0.5, 0.9)
 PRESSURE = "/proc/pressure/cpu"
 MOST_WAITING = 0.1
@@ -75,22 +77,22 @@ def worker(between):
 
 
 def times(case, between, threads, rounds=ROUNDS):
-    """Seconds of calls, for each number of threads an array of (round, call)."""
+    """Seconds of calls on each of these numbers of threads, as an array of (which, round, call)."""
     positional, out = arguments(case)
     wait = worker(between)
-    seconds = {number: np.empty((rounds + 1, ROW)) for number in threads}
+    seconds = np.empty((len(threads), rounds + 1, ROW))
     for number in threads:
         with fastein.config(num_threads=number, jit="always"):
             fastein.einsum(*positional, out=out)
     for turn in range(rounds + 1):
-        for number in threads[:: 1 if turn % 2 else -1]:
-            with fastein.config(num_threads=number):
+        for which in np.roll(np.arange(len(threads)), turn):
+            with fastein.config(num_threads=threads[which]):
                 for call in range(ROW):
                     wait()
                     start = perf_counter()
                     fastein.einsum(*positional, out=out)
-                    seconds[number][turn, call] = perf_counter() - start
-    return {number: taken[1:] for number, taken in seconds.items()}
+                    seconds[which, turn, call] = perf_counter() - start
+    return seconds[:, 1:]
 
 
 def waited():
@@ -114,8 +116,14 @@ def quiet_times(case, between, threads, rounds):
 
 
 def figure(seconds, share):
-    """The median over rounds of what so large a share of a round's calls takes at most."""
-    return float(np.median(np.quantile(seconds, share, axis=1)))
+    """The median over rounds of what so large a share of a row's calls takes at most."""
+    return float(np.median(np.quantile(seconds, share, axis=-1)))
+
+
+def excess(seconds, share):
+    """For every row but the first of a round how much longer it took, at the median of rounds."""
+    taken = np.quantile(seconds, share, axis=-1)
+    return np.median(taken[1:] - taken[0], axis=-1)
 
 
 class Latency:
@@ -126,41 +134,36 @@ class Latency:
     unit = "s"
 
     def track_median(self, case, between, threads):
-        return figure(times(case, between, [threads])[threads], 0.5)
+        return figure(times(case, between, [threads]), 0.5)
 
     def track_ninth_tenth(self, case, between, threads):
-        return figure(times(case, between, [threads])[threads], 0.9)
-
-
-def figures(seconds):
-    """For each share what a call takes on one thread, and on all of them."""
-    return [[figure(taken, share) for taken in seconds.values()] for share in SHARES]
-
-
-def is_behind(one, all_of_them):
-    return all_of_them > one + EXTRA
+        return figure(times(case, between, [threads]), 0.9)
 
 
 def report(cases, between, most):
-    missed = 0
-    columns = f"median: 1, {most}, more   ninth tenth: same   waiting"
-    print(f"{'case':>24} {'between':>10}  first    {columns}")
+    threads = [1, most, 1]
+    missed = np.zeros(2, int)  # by all threads, and by one beside itself
+    columns = "   ".join(f"{name}: 1, {most}, more, 1 more" for name in ("median", "ninth tenth"))
+    print(f"{'case':>24} {'between':>10} {'first':>17}    {columns}   waiting")
     for case, kind in product(cases, between):
-        seconds, waiting = quiet_times(case, kind, [1, most], ROUNDS)
-        first = [f"{(more - one) * 1e6:+.0f}" for one, more in figures(seconds)]
-        repeated = any(is_behind(*taken) for taken in figures(seconds))
+        seconds, waiting = quiet_times(case, kind, threads, ROUNDS)
+        first = np.array([excess(seconds, share) for share in SHARES])
+        repeated = (first > EXTRA).any()
         if repeated:
-            again, waiting = quiet_times(case, kind, [1, most], 2 * ROUNDS)
-            seconds = {number: np.vstack([seconds[number], again[number]]) for number in seconds}
-        line = f"{case:>24} {kind:>10} {'/'.join(first) if repeated else '':>9}"
-        for one, all_of_them in figures(seconds):
-            missed += is_behind(one, all_of_them)
-            line += f"  {one * 1e6:7.0f} {all_of_them * 1e6:7.0f} {(all_of_them - one) * 1e6:+7.0f}"
-            line += " *" if is_behind(one, all_of_them) else "  "
+            again, waiting = quiet_times(case, kind, threads, 2 * ROUNDS)
+            seconds = np.concatenate([seconds, again], axis=1)
+        seen = " ".join(f"{more * 1e6:+.0f}/{own * 1e6:+.0f}" for more, own in first)
+        line = f"{case:>24} {kind:>10} {seen if repeated else '':>17}"
+        for share in SHARES:
+            one, all_of_them, _ = [figure(taken, share) for taken in seconds]
+            more = excess(seconds, share)
+            missed += more > EXTRA
+            line += f"  {one * 1e6:7.0f} {all_of_them * 1e6:7.0f}"
+            line += "".join(f" {x * 1e6:+7.0f}{'*' if x > EXTRA else ' '}" for x in more)
         print(f"{line} {waiting:7.0%}", flush=True)
     print(
-        f"{missed} of {len(SHARES) * len(cases) * len(between)} "
-        f"more than {EXTRA * 1e6:.0f} us behind"
+        f"{missed[0]} of {len(SHARES) * len(cases) * len(between)} more than {EXTRA * 1e6:.0f} us "
+        f"behind; one thread is behind itself in {missed[1]}"
     )
 
 

@@ -10,6 +10,7 @@ cdef struct Way:
     kernel_t function
     Py_ssize_t threads
     Py_ssize_t shares
+    bint alone                  # nobody helps, though somebody might
     Py_ssize_t room_bytes       # of one thread
     Py_ssize_t shared_bytes     # of one buffer for the shared block
     Py_ssize_t progress_bytes

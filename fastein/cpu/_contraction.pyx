@@ -17,7 +17,7 @@ from ._problem cimport (
 from ._runtime cimport Step
 from ._splits cimport add_parts, split, split_bytes, splits
 from ._stacks cimport stack, stack_bytes, stacks, stacks_of
-from ._threads cimport begin_watch, end_watch, goes_on, share
+from ._threads cimport begin_watch, end_watch, goes_on, run_alone, share, stays_alone
 from ._tickets cimport Call, blocks_of, matrices, mirrors, room_bytes, tickets
 from ._tile_tables cimport tabulate, tile_entries
 
@@ -175,6 +175,9 @@ cdef class Runner:
         cdef Way way
         memset(&way, 0, sizeof(Way))
         way.threads = settings.num_threads if self.work >= THREAD_WORK else 1
+        way.alone = way.threads > 1 and stays_alone(&self.pace)
+        if way.alone:
+            way.threads = 1
         way.shares = p.batch.total
         if p.lanes:
             way.function = stacks
@@ -238,6 +241,9 @@ cdef class Runner:
                 call.ticket = 0
                 share(mirrors, NULL, self.nest, <char *>call, way.threads, way.threads,
                       way.threads, way.threads, 1, &self.mirror_pace)
+        elif way.alone:
+            with nogil:
+                run_alone(way.function, <char *>call, way.shares, &self.pace)
         elif self.work < GIL_WORK:
             way.function(NULL, NULL, NULL, <char *>call, 0, way.shares)
         else:

@@ -19,6 +19,7 @@ cdef extern from *:
     /* To wake a thread takes the caller 10 us and the thread 30 to 60 (on a virtual machine, whose
        cores stop when they are idle), and what it does first it does with cold caches. */
     #define FASTEIN_WAKE 7e-5
+    #define FASTEIN_ROW 3e-5
     #define FASTEIN_SHORT 5e-5
     #define FASTEIN_LONG 1e-3
     #define FASTEIN_GAIN 0.85
@@ -28,6 +29,7 @@ cdef extern from *:
     #endif
     """
     const double WAKE_SECONDS "FASTEIN_WAKE"
+    const double ROW_SECONDS "FASTEIN_ROW"      # from one call to the next: what a thread spins for
     const double SHORT_SECONDS "FASTEIN_SHORT"  # of calls alone that never wake threads
     const double LONG_SECONDS "FASTEIN_LONG"    # of calls alone that always do
     const double GAIN "FASTEIN_GAIN"            # time of a call that wakes over that of one alone
@@ -49,6 +51,7 @@ cdef struct Pace:
     double woken        # of late, of calls that woke threads
     double lost         # share of these, of late, that had better not have
     bint wakes          # the way that calls go
+    bint tries          # the next one goes the other way
     int calls           # since one went the other way
     int patience        # calls until the next one does
 
@@ -93,26 +96,36 @@ cdef inline bint wakes_threads(Pace *pace) noexcept nogil:
     cdef double alone = alone_of(pace)
     if alone < SHORT_SECONDS:
         return False
-    if alone > LONG_SECONDS and (pace.woken == 0 or pace.woken > LONG_SECONDS / 2):
+    if takes_long(pace):
         return True
-    if pace.alone == 0:  # estimates may be far off
-        wait_longer(pace)
-        pace.calls = FIRST_TRIAL - EARLY
-        return False
+    return pace.alone != 0 and pace.wakes != pace.tries  # estimates may be far off
+
+
+cdef inline bint takes_long(Pace *pace) noexcept nogil:
+    """Whether calls wake threads whatever that costs."""
+    return alone_of(pace) > LONG_SECONDS and (pace.woken == 0 or pace.woken > LONG_SECONDS / 2)
+
+
+cdef inline void look_ahead(Pace *pace) noexcept nogil:
+    """Decide on the next call."""
+    if alone_of(pace) < SHORT_SECONDS or takes_long(pace):
+        return
     choose(pace)
     pace.calls += 1
-    if pace.calls < pace.patience:
-        return pace.wakes
-    wait_longer(pace)
-    return not pace.wakes
+    pace.tries = pace.calls >= pace.patience
+    if pace.tries:
+        wait_longer(pace)
 
 
 cdef inline void book_alone(Pace *pace, double seconds) noexcept nogil:
     """Learn from a call that no thread helped with."""
     if pace.alone == 0:
         pace.alone = pace.late = seconds
+        wait_longer(pace)
+        pace.calls = FIRST_TRIAL - EARLY
     pace.late += pace.alone / MEMORY * (0.9 if seconds > pace.late else -0.1)
     pace.alone = mended(pace.alone, seconds)
+    look_ahead(pace)
 
 
 cdef inline void book_woken(Pace *pace, double seconds) noexcept nogil:
@@ -123,3 +136,4 @@ cdef inline void book_woken(Pace *pace, double seconds) noexcept nogil:
         pace.lost += (is_lost - pace.lost) / MEMORY
     else:  # a trial: what was known may be long past
         pace.woken = seconds
+    look_ahead(pace)

@@ -17,7 +17,7 @@ from ._permutation_problem cimport (
 from ._permutation_units cimport Call, tickets
 from ._runtime cimport Step
 from ._streams cimport LINE, to_line
-from ._threads cimport share
+from ._threads cimport run_alone, share, stays_alone
 
 from time import perf_counter
 
@@ -341,9 +341,13 @@ cdef class Runner:
         cdef Py_ssize_t threads = 1
         cdef char near[NEAR_ROOM + LINE]
         cdef char *memory = NULL
+        cdef bint alone = False
         if self.nbytes >= SHARE_BYTES:
             threads = settings.num_threads if self.account is None else self.account.threads()
             threads = min(threads, self.units)
+            alone = threads > 1 and stays_alone(&self.pace)
+            if alone:
+                threads = 1
         call.problem = self.problem
         call.operand, call.result = operand + self.read_origin, result + self.write_origin
         call.slot = call.ticket = 0
@@ -358,6 +362,9 @@ cdef class Runner:
             if threads > 1:
                 share(tickets, NULL, self.nest, <char *>&call, threads, threads, threads, threads,
                       1, &self.pace)
+            elif alone:
+                with nogil:
+                    run_alone(tickets, <char *>&call, 1, &self.pace)
             elif self.nbytes < GIL_BYTES:
                 tickets(NULL, NULL, NULL, <char *>&call, 0, 1)
             else:

@@ -1,7 +1,8 @@
 from .._nest cimport LoopNest
-from ._atomics cimport get
+from ._atomics cimport add, get
 from ._baseline cimport kernel_t
-from ._pace cimport Pace
+from ._clock cimport clock
+from ._pace cimport ROW_SECONDS, Pace, book_alone, wakes_threads
 
 cdef enum:
     # Iterations from where on threads share a nest, below which waking a thread costs more than
@@ -30,6 +31,33 @@ cdef inline bint goes_on(Watch *watch) noexcept nogil:
     if watch.thread:
         look(watch)
     return get(&watch.stopped) == 0
+
+
+# What calls that may be shared know of each other.
+cdef long long callers      # threads that make one
+cdef double last_end        # when one came to its end
+cdef double row             # seconds of work in a row of calls since one woke threads
+
+
+cdef inline bint stays_alone(Pace *pace) noexcept nogil:
+    """Whether a call that may be shared can expect no help: the others sleep, and are left asleep.
+
+    It is then one thread's from the beginning. That spares it what is laid out for several threads,
+    and code that has been in nobody's cache for long.
+    """
+    return not wakes_threads(pace) and clock() - last_end > ROW_SECONDS
+
+
+cdef inline void run_alone(kernel_t function, char *scratch, Py_ssize_t n,
+                           Pace *pace) noexcept nogil:
+    """Do all shares of a call that stays alone."""
+    global last_end, row
+    cdef double begin = clock()
+    add(&callers, 1)
+    function(NULL, NULL, NULL, scratch, 0, n)
+    add(&callers, -1)
+    last_end, row = clock(), 0
+    book_alone(pace, last_end - begin)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,

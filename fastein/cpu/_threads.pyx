@@ -28,8 +28,9 @@ from .._nest cimport LoopNest
 from ..forks import no_fork
 from ._atomics cimport SPINS, add, exchange, get, pause, swap, yield_slice
 from ._baseline cimport kernel_t
+from ._clock cimport clock
 from ._pace cimport (
-    WAKE_SECONDS, alone_of, book_alone, book_woken, wakes_threads, woken_of,
+    ROW_SECONDS, WAKE_SECONDS, alone_of, book_alone, book_woken, wakes_threads, woken_of,
 )
 
 cdef extern from *:
@@ -104,22 +105,6 @@ cdef extern from "pythread.h":
     int PyThread_acquire_lock(PyThread_type_lock lock, int wait) nogil
     void PyThread_release_lock(PyThread_type_lock lock) nogil
 
-cdef extern from *:
-    """
-    #include <time.h>
-    static double fastein_seconds(void)
-    {
-        struct timespec now;
-    #if defined(CLOCK_MONOTONIC)
-        clock_gettime(CLOCK_MONOTONIC, &now);
-    #else
-        timespec_get(&now, TIME_UTC);
-    #endif
-        return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-    }
-    """
-    double clock "fastein_seconds" () noexcept nogil
-
 cdef enum:
     MOST_THREADS = 1024
     IDLE = 0        # what a mailbox holds if it holds no job
@@ -151,11 +136,10 @@ cdef double PERIOD = 0.05  # seconds from one look for signals to the next
 
 cdef Mailbox[MOST_THREADS] _mailboxes
 cdef Py_ssize_t _threads = 0
-cdef long long _callers = 0     # threads of others that are in `run_shared`
-cdef double _last_end = 0.0     # when a call that was shared came to its end
-cdef double _row = 0.0          # seconds of work in a row of calls since one woke threads
+cdef long long callers = 0
+cdef double last_end = 0.0
+cdef double row = 0.0
 
-cdef double ROW_SECONDS = 3e-5      # from one call to the next: what a thread spins for
 cdef double LONG_SECONDS = 5e-4     # of calls amid which threads are moved
 cdef double WATCH_SECONDS = 1e-4    # of calls, as estimated, that may take as long as `PERIOD`
 cdef object _starting = allocate_lock()
@@ -219,8 +203,8 @@ def _serve(Py_ssize_t number):
 
 def _forget_threads():
     """A forked child has the mailboxes, but not the threads that look into them."""
-    global _threads, _callers, _starting
-    _threads = _callers = 0
+    global _threads, callers, _starting
+    _threads = callers = 0
     _starting = allocate_lock()
 
 
@@ -279,11 +263,11 @@ cdef Py_ssize_t threads_to_wake(Pace *pace, double now) noexcept nogil:
     In a row of calls that alone would wake nobody, one call of about as much work as that pays
     for does: the threads then stay awake.
     """
-    global _row
+    global row
     cdef double alone = alone_of(pace)
-    _row = _row + alone if now - _last_end < ROW_SECONDS else 0
-    if _row > 4 * WAKE_SECONDS or wakes_threads(pace):
-        _row = 0
+    row = row + alone if now - last_end < ROW_SECONDS else 0
+    if row > 4 * WAKE_SECONDS or wakes_threads(pace):
+        row = 0
         return 1 + <Py_ssize_t>min(alone / WAKE_SECONDS, <double>MOST_THREADS)
     return 0
 
@@ -321,10 +305,10 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Py_ssize_t alone, Pace *pace)
     Other threads that call meanwhile count among them: where a pool of threads calls, each of
     them keeps a core busy already.
     """
-    global _last_end
+    global last_end
     cdef Py_ssize_t handed = 0, wakes = 0, may_wake, k
     cdef double begin
-    helpers -= add(&_callers, 1)
+    helpers -= add(&callers, 1)
     if helpers > 0:
         begin = clock()
         wakes = may_wake = threads_to_wake(pace, begin)
@@ -340,12 +324,12 @@ cdef void run_shared(Job *job, Py_ssize_t helpers, Py_ssize_t alone, Pace *pace)
         if handed:
             take_back(job)
             wait_for_others(&job.settled)
-        _last_end = clock()
+        last_end = clock()
         if wakes < may_wake:
-            book_woken(pace, _last_end - begin)
+            book_woken(pace, last_end - begin)
         elif handed == 0:
-            book_alone(pace, _last_end - begin)
-    add(&_callers, -1)
+            book_alone(pace, last_end - begin)
+    add(&callers, -1)
 
 
 cdef int share(kernel_t function, char **data, LoopNest nest, char *scratch, Py_ssize_t n,

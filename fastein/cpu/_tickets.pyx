@@ -71,7 +71,7 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     """Multiply a block of rows and one of columns, packed or where they lie, into the result."""
     cdef Problem *p = call.problem
     cdef char *data[4]
-    cdef Py_ssize_t[8] shape
+    cdef Py_ssize_t[9] shape
     cdef Axes *across = &p.side[COLUMNS].free
     cdef Py_ssize_t *table = room.table
     if p.table != NULL:
@@ -87,7 +87,8 @@ cdef void multiply(Call *call, char *result, char *rows, char *columns, Py_ssize
     shape[5] = p.side[ROWS].width if p.side[ROWS].kind == DIRECT else table[0]
     shape[6] = j - i if call.halved else table[0]
     shape[7] = p.is_far and shape[0] >= LONG_SUM
-    p.tiles(data, shape, table + 2, room.lines, 0, table[1])
+    shape[8] = table[2]
+    p.tiles(data, shape, table + 3, room.lines, 0, table[1])
 
 
 cdef void multiply_blocks(Call *call, char **operand, char *result, Room *room,

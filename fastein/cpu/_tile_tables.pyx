@@ -18,7 +18,7 @@ cdef enum:
 cdef Py_ssize_t tile_entries(Problem *p) noexcept nogil:
     """Room for the offsets that `tabulate` writes."""
     cdef Py_ssize_t pitch = max(p.side[ROWS].pitch, p.side[COLUMNS].pitch)
-    return 4 * most_places(p, ROWS) + 2 * most_places(p, COLUMNS) + 2 * p.depth + pitch + 2
+    return 4 * most_places(p, ROWS) + 2 * most_places(p, COLUMNS) + 2 * p.depth + pitch + 3
 
 
 cdef Py_ssize_t most_places(Problem *p, int side) noexcept nogil:
@@ -72,11 +72,11 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
                    Py_ssize_t k, Py_ssize_t depth, Py_ssize_t *table) noexcept nogil:
     """Write the tables of a block of rows and one of columns (see `fastein.cpu.tile.source`).
 
-    Before them stand the numbers of their rows and columns.
+    Before them stand the numbers of their rows and columns, and what `half_of` says.
     """
     cdef Py_ssize_t rows = places_in(p, ROWS, i, height)
     cdef Py_ssize_t columns = places_in(p, COLUMNS, j, width)
-    cdef Py_ssize_t *out = table + 2
+    cdef Py_ssize_t *out = table + 3
     cdef Py_ssize_t *runs = out + rows
     cdef Py_ssize_t *out_columns = runs + rows
     cdef Py_ssize_t *spare = out_columns + columns
@@ -84,7 +84,7 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     cdef Py_ssize_t *vectors = places + rows
     cdef Py_ssize_t *steps = vectors + rows
     cdef Py_ssize_t words = words_of(p, depth), r
-    table[0], table[1] = rows, columns
+    table[0], table[1], table[2] = rows, columns, half_of(p, j, width)
     tabulate_rows(p, i, height, k, depth, out, places, vectors, steps)
     runs[rows - 1] = 1
     for r in range(rows - 2, -1, -1):
@@ -94,6 +94,27 @@ cdef void tabulate(Problem *p, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py
     for r in range(p.side[COLUMNS].width):
         spare[r] = r * p.side[ROWS].width * p.itemsize
     tabulate_columns(p, j, width, k, depth, out_columns, steps + words, steps + 2 * words)
+
+
+cdef Py_ssize_t half_of(Problem *p, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+    """The column of the last tile with which half a tile begins, -1 if it takes a whole one.
+
+    The last columns of a packed side are the first ones of its last panel; where tiles overlap
+    they are the last ones of the last tile.
+    """
+    cdef Side *s = &p.side[COLUMNS]
+    cdef Py_ssize_t end = begin + count, at, left
+    if s.kind == DIRECT:
+        begin = max(begin, end - 1 - (end - 1) % s.free.size[s.free.rank - 1])
+    left = (end - begin) % s.width
+    if left == 0 or 2 * left > s.width:
+        return -1
+    if s.kind != DIRECT:
+        return 0
+    if p.may_join:  # with tiles of other kinds
+        return -1
+    at = (end - left) % s.free.size[s.free.rank - 1]  # no tile crosses an end of the axis
+    return s.width // 2 if at + left >= s.width else -1
 
 
 cdef Py_ssize_t rooms_of(Problem *p) noexcept nogil:

@@ -176,9 +176,11 @@ def roles(nest: LoopNest) -> Roles | None:
 def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = None) -> Contraction:
     """Return the schedule of a nest whose axes have these roles; `form` is that of the tile."""
     itemsize = nest.itemsize
-    tile = tile_for(nest.dtype.name, host(), form)
     inputs, batch, free, lanes = _sides(nest, roles)
     extent = [_total(group) for group in free]
+    if form is None and nest.dtype.kind in "iu" and itemsize == 2 and min(extent) > DIRECT:
+        form = "pairs" if host().dots else None  # which hold all their values
+    tile = tile_for(nest.dtype.name, host(), form)
     strides = [nest.strides[operand] for operand in inputs]
     summed = [Axis(nest.sizes[a], (strides[0][a], strides[1][a], 0)) for a in roles.sums]
     sums = _sums(summed, free, extent, itemsize, tile.arithmetic.steps == 1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .compiler import Kernel
 
 #: Goes into the key of every stored kernel: raise it when the source or the tile changes.
-VERSION = 7
+VERSION = 8
 
 
 class Arithmetic(Record):
@@ -154,6 +154,11 @@ class Tile(Record):
         return self.vector_bytes == 64 and not self.is_abreast
 
     @property
+    def has_half(self) -> bool:
+        """Whether there is a tile of half the columns: for a last one that is half empty."""
+        return self.has_narrow and self.arithmetic.lane in ("float", "double") and self.parts == 1
+
+    @property
     def joins(self) -> bool:
         """Whether tiles can be written by whole lines that they fill together."""
         lines, rest = divmod(self.vector_rows * self.result_bytes, LINE)
@@ -162,7 +167,8 @@ class Tile(Record):
     @property
     def kinds(self) -> tuple[int, ...]:
         """The tiles of a kernel, by their number of vectors."""
-        return (*range(self.vectors, 0, -1), *((NARROW,) if self.has_narrow else ()))
+        kinds = (*range(self.vectors, 0, -1), *((NARROW,) if self.has_narrow else ()))
+        return (*kinds, *[kind + HALF for kind in kinds if kind > 1 and self.has_half])
 
     @property
     def column_pitch(self) -> int:
@@ -178,6 +184,8 @@ class Tile(Record):
 # What a tile's number of vectors is in the kernel's tables if it is three half vectors: for rows
 # that would leave half of a second vector empty.
 NARROW = 4
+# What is added to it if the tile has half of the columns. (Not to a single vector.)
+HALF = 8
 
 LINE = 64  # bytes
 # How a tile is written whose lines are whole together with those of the tiles around it, and more,
@@ -212,14 +220,15 @@ def source(tile: Tile) -> str:
     """Return the source of that kernel.
 
     In its arguments, `data` holds the rows, the columns, the result and room for one tile.
-    `shape` is (K, rows, adds, streams, stride, band, reach, asks): the steps of the sum (or words
-    that hold several each), the rows, whether the result is added to, 2 if whole tiles bypass the
-    caches, or `JOIN` if the whole lines of tiles do that follow each other, the bytes between a
+    `shape` is (K, rows, adds, streams, stride, band, reach, asks, half): the steps of the sum (or
+    words that hold several each), the rows, whether the result is added to, 2 if whole tiles bypass
+    the caches, or `JOIN` if the whole lines of tiles do that follow each other, the bytes between a
     tile's columns, how many rows all columns meet before the next ones, how far tiles reach over
     the diagonal (those that begin `reach` rows behind their last column, or later, are left out),
-    and whether tiles ask for the lines of the result before the sum begins. `begin` and `end` bound
-    the columns. `scratch` has room for a line of each column, or of those of one tile where all
-    rows meet these before the next ones. `strides` holds tables, one after the other:
+    whether tiles ask for the lines of the result before the sum begins, and with which column of
+    the last ones those begin that matter, if half a tile holds them, else -1. `begin` and `end`
+    bound the columns. `scratch` has room for a line of each column, or of those of one tile where
+    all rows meet these before the next ones. `strides` holds tables, one after the other:
 
     * for each row its offset in the result;
     * for each row how many, itself included, lie one after the other there;
@@ -238,7 +247,8 @@ def source(tile: Tile) -> str:
     t, size, panel = tile, tile.arithmetic.itemsize, tile.vectors * tile.vector_bytes
     narrow = t.vector_rows * 3 // 2
     multiply = _MULTIPLY_LINES if t.is_abreast else _MULTIPLY
-    multiply = multiply.format(columns=t.columns, join=JOIN)
+    half = _HALF.format(half=HALF)
+    multiply = multiply.format(columns=t.columns, join=JOIN, half=half if t.has_half else "")
     words = f" in words of {t.arithmetic.steps} steps" if t.arithmetic.steps > 1 else ""
     return f"""\
 # out[i, j] = sum over k of a[i, k] * b[k, j]: a block of rows and one of columns
@@ -247,7 +257,7 @@ def tiles(data, shape, strides, scratch, begin, end):
     a, b = operand(data, 0, {t.dtype}), operand(data, 1, {t.dtype})
     out, spare = output(data, 2, {t.dtype}), output(data, 3, {t.dtype})
     K, ROWS, adding, streaming = shape[0], shape[1], shape[2], shape[3]
-    stride, band, reach, asks = shape[4], shape[5], shape[6], shape[7]
+    stride, band, reach, asks, half = shape[4], shape[5], shape[6], shape[7], shape[8]
     runs, columns = ROWS, 2 * ROWS
     spare_columns = columns + end
     a_places = spare_columns + {t.columns}
@@ -281,25 +291,30 @@ def tiles(data, shape, strides, scratch, begin, end):
 
 _MULTIPLY = """\
                 if i < behind:
-                    whole = width == {columns} and height == full
+                    c, w, kind = j, width, vectors
+{half}\
+                    whole = w == {columns} and height == full
                     inside = whole and strides[runs + i] >= height
                     if inside:
-                        target, first, adds = out + strides[i], columns + j, adding + streaming
+                        target, first, adds = out + strides[i], columns + c, adding + streaming
                         if streaming == {join}:
                             adds = strides[a_vectors + i] >> 3
                     else:
                         target, first, adds = spare, spare_columns, 0
                         if asks:
-                            expect(out, strides, i, height, columns + j, width)
+                            expect(out, strides, i, height, columns + c, w)
                     tile(
-                        vectors, a_i, b_j, K, a_steps, b_steps, stride, turn,
-                        a_ahead + ahead, b_ahead, target, strides, first, adds, i, width,
+                        kind, a_i, b_j + (c - j) * stride, K, a_steps, b_steps, stride, turn,
+                        a_ahead + ahead, b_ahead, target, strides, first, adds, i, w,
                         asks, scratch, j if band < ROWS else 0,
                     )
                     if not inside:
-                        scatter(
-                            out, spare, strides, i, height, columns + j, width, runs + i, adding
-                        )
+                        scatter(out, spare, strides, i, height, columns + c, w, runs + i, adding)
+"""
+
+_HALF = """\
+                    if half >= 0 and following == j and vectors > 1:
+                        c, w, kind = j + half, width - half, vectors + {half}
 """
 
 # Whole vectors are written wherever they belong.

@@ -5,18 +5,19 @@ Importing this module imports Numba; only :mod:`fastein.cpu.tile` does, when it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from .tile import JOIN, LANE_BYTES, LINE, NARROW, Tile
+from .tile import HALF, JOIN, LANE_BYTES, LINE, NARROW, Tile
 from .tile_lines import GOES_BEFORE, GOES_ON, put_lines, store_past_caches
 from .tile_scatter import LANES, add, intrinsic_of
 from .vectors import I8, I32, I64, as_it_is, intrinsic, prefetch
 
-ASSIGN, ADD, STREAM = range(3)
+ASSIGN, ADD, STREAM = WAYS = range(3)
 DOT_PRODUCTS = {"pairs": "vpdpwssd", "bytes": "vpdpbusd"}
 
 
@@ -28,7 +29,8 @@ class Operands(NamedTuple):
     Attributes
     ----------
     vectors
-        The rows, as so many vectors, or `NARROW`.
+        The rows, as so many vectors, or `NARROW`, and more if it has
+        half of the columns: `HALF`.
     a, b
         Where the tile's rows and columns begin.
     depth
@@ -104,21 +106,27 @@ def tile(shape: Tile) -> Any:
     return intrinsic_of(Operands, emit)
 
 
-def _emitter(builder: Any, shape: Tile, vectors: int) -> _Emitter:
+def _emitter(builder: Any, shape: Tile, kind: int) -> _Emitter:
+    part, ways = shape, WAYS
+    if kind > HALF:  # it goes to the spare tile
+        part, ways = part.replace(columns=shape.columns // 2), WAYS[:1]
+    vectors = kind % HALF
     if vectors == NARROW:
-        half = shape.replace(vector_bytes=shape.vector_bytes // 2)
-        return _Emitter(builder, half, 3, shape)
-    return _Emitter(builder, shape, vectors, shape)
+        part, vectors = part.replace(vector_bytes=shape.vector_bytes // 2), 3
+    return _Emitter(builder, part, vectors, shape, ways)
 
 
 class _Emitter:
     """Emits one tile at the builder's place."""
 
-    def __init__(self, builder: Any, shape: Tile, vectors: int, whole: Tile) -> None:
+    def __init__(
+        self, builder: Any, shape: Tile, vectors: int, whole: Tile, ways: Sequence[int]
+    ) -> None:
         arithmetic = shape.arithmetic
         self.builder = builder
         self.shape = shape
         self.vectors = vectors
+        self.ways = ways
         self.pitch = whole.column_pitch
         self.lane = LANES[arithmetic.lane]
         self.lane_bytes = LANE_BYTES[arithmetic.lane]
@@ -133,14 +141,13 @@ class _Emitter:
         self._prefetch_tile(what)
         totals = self._columns(self._sums(what))
         targets = self._targets(what)
-        blocks = [
-            builder.append_basic_block(f"tile.{name}") for name in ("assign", "add", "stream")
-        ]
+        names = ("assign", "add", "stream")
+        blocks = {way: builder.append_basic_block(f"tile.{names[way]}") for way in self.ways}
         done = builder.append_basic_block("tile.done")
         switch = builder.switch(what.way, blocks[ASSIGN])
-        for case in (ADD, STREAM):
+        for case in self.ways[1:]:
             switch.add_case(what.way.type(case), blocks[case])
-        for case, block in enumerate(blocks):
+        for case, block in blocks.items():
             builder.position_at_end(block)
             for c, (places, column) in enumerate(zip(targets, totals, strict=True)):
                 with self._if_within(what, c):
