@@ -70,12 +70,15 @@ def test_any_byte_is_a_truth():
 
 def test_vectors_hold_as_many_matrices_as_fit(monkeypatch):
     monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX512)
-    assert several("bij,bjk->bik").form.group == 7
-    assert several("bij,bjk->bik").form.lanes == 63
-    assert several("bij,bj->bi").form.lanes == 21
-    assert several("bij,bjk->bik", dtype="i2").form.group == 3
+    assert several("bij,bjk->bik").form.group == 14
+    assert several("bij,bjk->bik").form.lanes == 126
+    assert several("bij,bj->bi").form.lanes == 42
+    assert several("bij,bjk->bik", dtype="i2").form.group == 7
+    assert several("bij,bjk->bik", size=5, dtype="i2").form.group == 2
+    assert several("bi,bj->bij", size=5, dtype="i2").form.group == 1
     monkeypatch.setattr("fastein.cpu.grouped.host", lambda: isa.AVX2)
-    assert several("bij,bjk->bik").form.group == 3
+    assert several("bij,bjk->bik").form.group == 7
+    assert several("bij,bjk->bik", size=8, dtype="i2").form.group == 1
 
 
 @pytest.mark.filterwarnings("error")
@@ -83,11 +86,25 @@ def test_vectors_hold_as_many_matrices_as_fit(monkeypatch):
 def test_a_vector_of_one_matrix(dtype):
     for equation in ("bij,bjk->bik", "bi,bj->bij", "bij,bj->bi", "bij,bi->bj", "bi,bij,bj->b"):
         for size in (6, 7, 8):
-            assert several(equation, size=size, dtype=dtype).form.group == 1 or size * size <= 32
+            most = 128 // (size * size * np.dtype(dtype).itemsize)
+            assert several(equation, size=size, dtype=dtype).form.group in (1, most, most // 2)
             arrays = list(arrays_for(equation, dtype, size, 35, "C"))
             with config(jit="always"):
                 got = einsum(equation, *arrays)
             np.testing.assert_array_equal(got, np.einsum(equation, *arrays))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["e", "?", "i1", "u2"])
+@pytest.mark.parametrize("sizes", [(6, 5, 7), (7, 6, 6), (2, 8, 3), (6, 8, 6), (8, 5, 7)])
+def test_products_of_matrices_of_different_sizes(sizes, dtype):
+    m, k, n = sizes
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 3, shape).astype(dtype) for shape in ((35, m, k), (35, k, n)))
+    out = np.empty((35, m, n), dtype)
+    with config(jit="always"):
+        einsum("bij,bjk->bik", a, b, out=out)
+    np.testing.assert_array_equal(out, np.einsum("bij,bjk->bik", a, b))
 
 
 @pytest.mark.parametrize("dtype", ["e", "i1", "i2"])
@@ -112,7 +129,7 @@ def test_where_all_products_are_made_at_once():
 def test_the_matrices_of_one_operand_may_be_the_same():
     form = several("bij,jk->bik").form
     assert form.access[1][0] == 0
-    assert form.group == 7
+    assert form.group == max(2 * isa.host().vector_bytes // 9, 1)
 
 
 @pytest.mark.parametrize(
