@@ -147,13 +147,6 @@ class OddSizes:
     param_names = ("case",)
     timeout = 120
 
-    def setup(self, case):
-        self.before = fastein.get_num_threads()
-        fastein.set_num_threads(1)
-
-    def teardown(self, case):
-        fastein.set_num_threads(self.before)
-
     def track_share_of_the_sizes_that_suit(self, case):
         suiting, odd = rates(case)
         return odd / suiting
