@@ -54,7 +54,7 @@ def test_tiles_compute_the_same(built, dtype):
     b_steps = [k * pitch * size for k in range(steps)]
     table = [*row_offsets, *runs, *columns, *columns, *places, *vectors, *a_steps, *b_steps]
     table += [0] * tile.columns
-    shape = (steps, tile.rows, 0, 0, size, tile.rows, tile.rows, 1)
+    shape = (steps, tile.rows, 0, 0, size, tile.rows, tile.rows, 1, -1)
     results = []
     for explicit in (False, True):
         out, spare = (np.full((tile.columns, tile.rows), 7, dtype) for _ in range(2))
