@@ -83,7 +83,8 @@ SEVERAL = [case for case in CORPUS if len(case.shapes) > 1 and case.reference !=
 
 @pytest.mark.parametrize("case", SEVERAL, ids=str)
 def test_torch_list_form(case):
-    arrays = operands(case, seed=3)
+    # of whole numbers: calls may be computed in different orders until their equation is planned
+    arrays = [np.rint(array).astype(array.dtype) for array in operands(case, seed=3)]
     np.testing.assert_array_equal(
         fastein.einsum(case.equation, arrays), fastein.einsum(case.equation, *arrays)
     )
