@@ -12,6 +12,8 @@ High-Performance BLIS" (2016), without associativity.
 
 from __future__ import annotations
 
+from math import inf
+
 from ..record import Record
 from .machine import caches
 from .tile import Tile
@@ -127,7 +129,7 @@ def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int, least:
     """
     packed = depth * tile.arithmetic.itemsize
     result = staged * tile.result_bytes
-    best, cost = (tile.vector_rows, tile.columns), 0
+    best, cost = (tile.vector_rows, tile.columns), inf
     for panels in range(1, ROW_PANELS + 1):
         rows = up(-(-extent[0] // -(-extent[0] // (panels * tile.rows))), tile.vector_rows)
         room = caches().second * 7 // 8 - rows * packed
@@ -136,7 +138,7 @@ def staged_blocks(tile: Tile, extent: list[int], depth: int, staged: int, least:
         column_blocks = max(-(-extent[1] // most), -(-least // row_blocks))
         columns = up(-(-extent[1] // column_blocks), tile.columns)
         each = column_blocks * extent[0] + row_blocks * extent[1]
-        if panels == 1 or each < cost:
+        if each < cost:
             best, cost = (rows, columns), each
     return Blocks(depth, best)
 

@@ -141,8 +141,9 @@ def contraction(nest: LoopNest, roles: Roles, threads: int, form: str | None = N
     itemsize = nest.itemsize
     inputs, batch, free, lanes = _sides(nest, roles)
     extent = [total_of(group) for group in free]
-    if form is None and nest.dtype.kind in "iu" and itemsize == 2 and min(extent) > DIRECT:
-        form = "pairs" if host().dots else None  # which hold all their values
+    holds_all = nest.dtype.kind in "iu" and itemsize == 2  # the values of its dtype, in pairs
+    if form is None and holds_all and host().dots and min(extent) > DIRECT:
+        form = "pairs"
     tile = tile_for(nest.dtype.name, host(), form)
     strides = [nest.strides[operand] for operand in inputs]
     summed = [Axis(nest.sizes[a], (strides[0][a], strides[1][a], 0)) for a in roles.sums]
